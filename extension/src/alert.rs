@@ -1,0 +1,202 @@
+//! What deduplication and addressing need of an alert that is fired, checked.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::channels;
+use crate::error::Error;
+use crate::hash;
+use crate::json::{describe, read};
+
+/// Characters of an id, a user or a dedup key: they go into headers and indexes.
+const MAX_ID_CHARS: usize = 255;
+/// Bytes of a message.
+const MAX_MESSAGE_BYTES: usize = 262_144;
+/// Bytes of the alert as JSON text.
+const MAX_ALERT_BYTES: usize = 1_048_576;
+
+/// An alert with its user and message, ready to be decided.
+#[derive(Debug, PartialEq)]
+pub struct Firing {
+    pub alert_id: String,
+    pub alert_name: Option<String>,
+    pub priority: String,
+    /// Channels asked for, sorted by name.
+    pub channels: Vec<String>,
+    pub content_hash: String,
+    pub dedup_key: Option<String>,
+    /// Shaped like a date; whether it is one, Postgres decides.
+    pub expires_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    condition_json: Option<&'a RawValue>,
+    #[serde(borrow)]
+    condition: Option<&'a RawValue>,
+    #[serde(borrow)]
+    priority: Option<&'a RawValue>,
+    #[serde(borrow)]
+    dedup_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires_at: Option<&'a RawValue>,
+}
+
+/// Reads an alert, given as text of a jsonb, and checks all that can be checked without a table.
+pub fn read_firing(
+    alert: Option<&str>,
+    user_id: Option<&str>,
+    message: Option<&str>,
+    traceparent: Option<&str>,
+) -> Result<Firing, Error> {
+    let alert = alert.unwrap_or("null");
+    if !alert.starts_with('{') {
+        return Err(Error::AlertNotObject { found: describe(alert) });
+    }
+    check_size("alert", alert, MAX_ALERT_BYTES)?;
+    let user_id = check_id("user_id", user_id)?;
+    let message = message.filter(|text| !text.is_empty()).ok_or(Error::Empty { what: "message" })?;
+    check_size("message", message, MAX_MESSAGE_BYTES)?;
+    if let Some(traceparent) = traceparent {
+        check_traceparent(traceparent)?;
+    }
+    let fields: Fields = read(alert)?;
+    let id = match fields.id.map(RawValue::get) {
+        Some(number) if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Some(number.to_owned()),
+        _ => text("id", fields.id)?,
+    };
+    let alert_id = check_id("id", id.as_deref())?.to_owned();
+    let priority = text("priority", fields.priority)?.unwrap_or_else(|| "normal".into());
+    check_id("priority", Some(&priority))?;
+    let dedup_key = text("dedup_key", fields.dedup_key)?;
+    if dedup_key.is_some() {
+        check_id("dedup_key", dedup_key.as_deref())?;
+    }
+    let expires_at = text("expires_at", fields.expires_at)?;
+    if let Some(time) = expires_at.as_deref().filter(|time| !looks_like_time(time)) {
+        return Err(Error::NotTime { what: "expires_at", found: time.chars().take(64).collect() });
+    }
+    let condition = fields.condition_json.or(fields.condition).map(RawValue::get);
+    Ok(Firing {
+        alert_id,
+        alert_name: text("name", fields.name)?,
+        priority,
+        channels: enabled(alert)?,
+        content_hash: hash::alert_hash(condition, Some(message), Some(user_id))?,
+        dedup_key,
+        expires_at,
+    })
+}
+
+/// The channels that an alert asks for, sorted by name.
+pub fn enabled(alert: &str) -> Result<Vec<String>, Error> {
+    let channels = channels::of_alert(alert)?;
+    Ok(channels.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.into_owned()).collect())
+}
+
+fn text(what: &'static str, value: Option<&RawValue>) -> Result<Option<String>, Error> {
+    match value.map(RawValue::get) {
+        None => Ok(None),
+        Some(json) if json.starts_with('"') => read(json).map(Some),
+        Some(json) => Err(Error::NotText { what, found: describe(json) }),
+    }
+}
+
+fn check_id<'a>(what: &'static str, value: Option<&'a str>) -> Result<&'a str, Error> {
+    let value = value.filter(|text| !text.is_empty()).ok_or(Error::Empty { what })?;
+    let chars = value.chars().count();
+    if chars > MAX_ID_CHARS {
+        return Err(Error::TooLong { what, chars, limit: MAX_ID_CHARS });
+    }
+    if value.chars().any(char::is_control) {
+        return Err(Error::ControlCharacter { what });
+    }
+    Ok(value)
+}
+
+fn check_size(what: &'static str, text: &str, limit: usize) -> Result<(), Error> {
+    if text.len() > limit {
+        return Err(Error::TooLarge { what, bytes: text.len(), limit });
+    }
+    Ok(())
+}
+
+/// `version-trace-parent-flags` of W3C Trace Context, in lower-case hexadecimal.
+fn check_traceparent(value: &str) -> Result<(), Error> {
+    let parts: Vec<&str> = value.split('-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if lengths == [2, 32, 16, 2] && parts.iter().all(|part| part.bytes().all(hex)) {
+        Ok(())
+    } else {
+        Err(Error::Traceparent { found: value.chars().take(64).collect() })
+    }
+}
+
+fn looks_like_time(text: &str) -> bool {
+    let date = text.as_bytes();
+    date.len() >= 10
+        && date.iter().take(10).enumerate().all(|(at, b)| if at == 4 || at == 7 { *b == b'-' } else { b.is_ascii_digit() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fire(alert: &str) -> Result<Firing, Error> {
+        read_firing(Some(alert), Some("u1"), Some("m"), None)
+    }
+
+    #[test]
+    fn an_alert_has_defaults() {
+        let firing = fire(r#"{"id": 7, "name": "VIX", "condition": {"a": 1}}"#).unwrap();
+        assert_eq!(firing.alert_id, "7");
+        assert_eq!(firing.alert_name.as_deref(), Some("VIX"));
+        assert_eq!(firing.priority, "normal");
+        assert_eq!(firing.channels, ["inapp"]);
+        assert_eq!(firing.content_hash, hash::alert_hash(Some(r#"{"a": 1}"#), Some("m"), Some("u1")).unwrap());
+    }
+
+    #[test]
+    fn condition_json_comes_before_condition() {
+        let hash = |alert| fire(alert).unwrap().content_hash;
+        assert_eq!(hash(r#"{"id": "a", "condition_json": 1, "condition": 2}"#), hash(r#"{"id": "b", "condition": 1}"#));
+        assert_eq!(hash(r#"{"id": "a", "condition_json": null, "condition": 2}"#), hash(r#"{"id": "b", "condition": 2}"#));
+    }
+
+    #[test]
+    fn bad_fields_are_named() {
+        for (alert, expected) in [
+            ("null", "alert must be a JSON object"),
+            ("{}", "id must not be empty"),
+            (r#"{"id": ""}"#, "id must not be empty"),
+            (r#"{"id": null}"#, "id must not be empty"),
+            (r#"{"id": {}}"#, "id must be text"),
+            (r#"{"id": "a\nb"}"#, "id has a control character"),
+            (r#"{"id": "a", "priority": 1}"#, "priority must be text"),
+            (r#"{"id": "a", "dedup_key": ""}"#, "dedup_key must not be empty"),
+            (r#"{"id": "a", "expires_at": "soon"}"#, "expires_at must be a time"),
+            (r#"{"id": "a", "name": 5}"#, "name must be text"),
+        ] {
+            assert_eq!(fire(alert).unwrap_err().to_string(), expected, "{alert}");
+        }
+        let long = format!(r#"{{"id": "{}"}}"#, "é".repeat(256));
+        assert_eq!(fire(&long).unwrap_err(), Error::TooLong { what: "id", chars: 256, limit: 255 });
+        assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(""), None).is_err());
+        assert!(read_firing(Some(r#"{"id": 1}"#), None, Some("m"), None).is_err());
+        assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(&"x".repeat(262_145)), None).is_err());
+    }
+
+    #[test]
+    fn a_traceparent_is_of_its_form() {
+        assert!(check_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_ok());
+        for bad in ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", "00-0af7-b7-01"] {
+            assert!(check_traceparent(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The content hash: MD5 of the canonical text of a JSON value, which is the text that Python's
+//! `json.dumps(data, sort_keys=True)` gives. Hashes kept by other systems of this rule stay valid.
+
+use std::fmt::Write;
+
+use md5::{Digest, Md5};
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+use crate::json::{read, Entries};
+
+/// Each level is scanned once by every level around it, so the depth bounds the work.
+const MAX_DEPTH: usize = 128;
+
+/// The hash of a JSON value, given as text of a jsonb.
+pub fn content_hash(json: &str) -> Result<String, Error> {
+    let mut text = String::with_capacity(json.len() + json.len() / 4);
+    write_value(json, &mut text, 0)?;
+    Ok(md5_hex(&text))
+}
+
+/// The hash of `{"condition": …, "message": …, "user_id": …}`: an alert's identity.
+pub fn alert_hash(
+    condition: Option<&str>,
+    message: Option<&str>,
+    user_id: Option<&str>,
+) -> Result<String, Error> {
+    let mut text = String::with_capacity(256);
+    text.push_str(r#"{"condition": "#);
+    write_value(condition.unwrap_or("null"), &mut text, 1)?;
+    text.push_str(r#", "message": "#);
+    write_optional_string(message, &mut text);
+    text.push_str(r#", "user_id": "#);
+    write_optional_string(user_id, &mut text);
+    text.push('}');
+    Ok(md5_hex(&text))
+}
+
+fn md5_hex(text: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest: [u8; 16] = Md5::digest(text.as_bytes()).into();
+    let mut hex = String::with_capacity(32);
+    for byte in digest {
+        hex.push(DIGITS[usize::from(byte >> 4)] as char);
+        hex.push(DIGITS[usize::from(byte & 15)] as char);
+    }
+    hex
+}
+
+fn write_value(value: &str, text: &mut String, depth: usize) -> Result<(), Error> {
+    match value.as_bytes().first() {
+        Some(b'{') => write_object(value, text, deeper(depth)?),
+        Some(b'[') => write_array(value, text, deeper(depth)?),
+        Some(b'"') if is_plain(&value[1..value.len() - 1]) => {
+            text.push_str(value);
+            Ok(())
+        }
+        Some(b'"') => {
+            write_string(&read::<String>(value)?, text);
+            Ok(())
+        }
+        Some(b'-' | b'0'..=b'9') => {
+            write_number(value, text);
+            Ok(())
+        }
+        _ => {
+            text.push_str(value);
+            Ok(())
+        }
+    }
+}
+
+fn deeper(depth: usize) -> Result<usize, Error> {
+    if depth == MAX_DEPTH {
+        return Err(Error::TooDeep { limit: MAX_DEPTH });
+    }
+    Ok(depth + 1)
+}
+
+fn write_object(value: &str, text: &mut String, depth: usize) -> Result<(), Error> {
+    let Entries(mut entries) = read(value)?;
+    // The order of UTF-8 bytes is the order of code points.
+    entries.sort_unstable_by(|(a, _), (b, _)| a.0.cmp(&b.0));
+    text.push('{');
+    for (index, (key, value)) in entries.iter().enumerate() {
+        if index > 0 {
+            text.push_str(", ");
+        }
+        write_string(&key.0, text);
+        text.push_str(": ");
+        write_value(value.get(), text, depth)?;
+    }
+    text.push('}');
+    Ok(())
+}
+
+fn write_array(value: &str, text: &mut String, depth: usize) -> Result<(), Error> {
+    let elements: Vec<&RawValue> = read(value)?;
+    text.push('[');
+    for (index, element) in elements.iter().enumerate() {
+        if index > 0 {
+            text.push_str(", ");
+        }
+        write_value(element.get(), text, depth)?;
+    }
+    text.push(']');
+    Ok(())
+}
+
+/// An integer keeps its digits, however many. Anything else is a double, in its shortest form as Python writes it.
+fn write_number(number: &str, text: &mut String) {
+    let is_integer = !number.bytes().any(|b| matches!(b, b'.' | b'e' | b'E'));
+    match number.parse::<f64>() {
+        Ok(double) if !is_integer => write_double(double, text),
+        _ => text.push_str(number),
+    }
+}
+
+fn write_double(double: f64, text: &mut String) {
+    if double.is_infinite() {
+        text.push_str(if double > 0.0 { "Infinity" } else { "-Infinity" });
+        return;
+    }
+    let scientific = format!("{double:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    // Writing into a String cannot fail.
+    let _ = if (-4..16).contains(&exponent) {
+        write!(text, "{double:?}")
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        write!(text, "{digits}e{sign}{:02}", exponent.abs())
+    };
+}
+
+fn write_optional_string(string: Option<&str>, text: &mut String) {
+    match string {
+        Some(string) => write_string(string, text),
+        None => text.push_str("null"),
+    }
+}
+
+/// Whether a string is written as it is.
+fn is_plain(string: &str) -> bool {
+    string.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
+}
+
+/// A JSON string in ASCII; beyond the BMP as a surrogate pair.
+pub fn write_string(string: &str, text: &mut String) {
+    text.push('"');
+    if is_plain(string) {
+        text.push_str(string);
+    } else {
+        for character in string.chars() {
+            match character {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                '\u{8}' => text.push_str("\\b"),
+                '\u{c}' => text.push_str("\\f"),
+                ' '..='~' => text.push(character),
+                _ => {
+                    for unit in character.encode_utf16(&mut [0; 2]) {
+                        // Writing into a String cannot fail.
+                        let _ = write!(text, "\\u{unit:04x}");
+                    }
+                }
+            }
+        }
+    }
+    text.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    fn canonical(json: &str) -> String {
+        let mut text = String::new();
+        write_value(json, &mut text, 0).unwrap();
+        text
+    }
+
+    #[test]
+    fn keys_are_sorted_by_code_point() {
+        assert_eq!(
+            canonical(r#"{"b":1,"a\"b":2,"a!b":3,"é":4,"😀":5,"～":6,"":7}"#),
+            r#"{"": 7, "a!b": 3, "a\"b": 2, "b": 1, "\u00e9": 4, "\uff5e": 6, "\ud83d\ude00": 5}"#
+        );
+    }
+
+    #[test]
+    fn strings_are_ascii() {
+        assert_eq!(
+            canonical("\"a/\\u0001\\n\\b\\f\u{7f} 日😀\\\\\""),
+            r#""a/\u0001\n\b\f\u007f \u65e5\ud83d\ude00\\""#
+        );
+    }
+
+    #[test]
+    fn numbers_are_written_as_python_writes_them() {
+        for (number, expected) in [
+            ("0", "0"),
+            ("-5", "-5"),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("30.0", "30.0"),
+            ("30.00", "30.0"),
+            ("0.1", "0.1"),
+            ("-8.140", "-8.14"),
+            ("0.0001", "0.0001"),
+            ("0.00001", "1e-05"),
+            ("0.0000001", "1e-07"),
+            ("0.000000123", "1.23e-07"),
+            ("9999999999999998.0", "9999999999999998.0"),
+            ("10000000000000000.0", "1e+16"),
+            ("123456789012345678.5", "1.2345678901234568e+17"),
+            ("0.12345678901234567890", "0.12345678901234568"),
+            ("1.5e300", "1.5e+300"),
+            ("1e400", "Infinity"),
+            ("-1e400", "-Infinity"),
+            ("0.0", "0.0"),
+        ] {
+            assert_eq!(canonical(number), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_added_or_left_out() {
+        let json = r#"[{}, [], null, true, false, {"a": {"b": [1]}}]"#;
+        assert_eq!(canonical(json), json);
+        assert_eq!(content_hash("{}").unwrap(), "99914b932bd37a50b983c5e7c90ae93b");
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(content_hash(&nested(MAX_DEPTH)).is_ok());
+        let error = Error::TooDeep { limit: MAX_DEPTH };
+        assert_eq!(content_hash(&nested(MAX_DEPTH + 1)), Err(error));
+        assert!(content_hash(&nested(100_000)).is_err());
+    }
+
+    #[test]
+    fn an_alert_is_the_object_of_its_three_parts() {
+        assert_eq!(
+            alert_hash(Some(r#"{"b": 1, "a": 2}"#), Some("naïve"), Some("u1")).unwrap(),
+            content_hash(r#"{"user_id":"u1","message":"naïve","condition":{"a":2,"b":1}}"#)
+                .unwrap()
+        );
+        assert_eq!(
+            alert_hash(None, None, None).unwrap(),
+            content_hash(r#"{"user_id":null,"message":null,"condition":null}"#).unwrap()
+        );
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..8)
+                    .prop_map(|map| Value::Object(map.into_iter().collect::<Map<_, _>>())),
+            ]
+        })
+    }
+
+    /// The same value as text, with its keys turned around by `turn` and `space` around each token.
+    fn respell(value: &Value, turn: usize, space: &str) -> String {
+        match value {
+            Value::Object(map) => {
+                let mut entries: Vec<String> = map
+                    .iter()
+                    .map(|(key, value)| {
+                        let value = respell(value, turn, space);
+                        format!("{space}{}{space}:{space}{value}{space}", Value::from(key.as_str()))
+                    })
+                    .collect();
+                if !entries.is_empty() {
+                    let by = turn % entries.len();
+                    entries.rotate_left(by);
+                }
+                format!("{{{space}{}}}", entries.join(","))
+            }
+            Value::Array(elements) => {
+                let elements: Vec<String> = elements
+                    .iter()
+                    .map(|element| format!("{space}{}{space}", respell(element, turn, space)))
+                    .collect();
+                format!("[{space}{}]", elements.join(","))
+            }
+            scalar => scalar.to_string(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_spacing_of_keys_never_change_a_hash(
+            value in any_json(), turn in 0usize..8, space in "[ \n\t\r]{0,3}"
+        ) {
+            prop_assert_eq!(
+                content_hash(&value.to_string()).unwrap(),
+                content_hash(&respell(&value, turn, &space)).unwrap()
+            );
+        }
+
+        #[test]
+        fn the_canonical_text_is_the_same_value_in_ascii(value in any_json()) {
+            let text = canonical(&value.to_string());
+            prop_assert!(text.is_ascii());
+            prop_assert_eq!(canonical(&text), text.clone());
+            prop_assert_eq!(canonical(&serde_json::from_str::<Value>(&text).unwrap().to_string()), text);
+        }
+
+        #[test]
+        fn a_double_survives_its_text(double in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
+            let mut text = String::new();
+            write_double(double, &mut text);
+            prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), double.to_bits());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! SQL functions that only `sql/` calls. Like `api`, thin wrappers.
+
+use pgrx::datum::{Array, Uuid};
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{name, pg_extern, VariadicArray};
+
+use crate::admission::{self, Applicant};
+use crate::alert;
+use crate::error::Error;
+use crate::jsonb::JsonbText;
+use crate::keys;
+use crate::snapshot::{self, Snapshot};
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn _dedup_key(parts: VariadicArray<&str>) -> Uuid {
+    Uuid::from_bytes(keys::dedup_key(parts.iter()))
+}
+
+#[pg_extern(volatile, parallel_safe)]
+fn _message_key() -> Uuid {
+    Uuid::from_bytes(keys::message_key())
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
+    Ok(alert::enabled(alert.0)?)
+}
+
+#[allow(clippy::type_complexity)] // the columns of the result
+#[pg_extern(immutable, parallel_safe)]
+fn _parse_alert(
+    alert: Option<JsonbText>,
+    user_id: Option<&str>,
+    message: Option<&str>,
+    traceparent: Option<&str>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(alert_id, String),
+            name!(alert_name, Option<String>),
+            name!(priority, String),
+            name!(channels, Vec<String>),
+            name!(content_hash, String),
+            name!(dedup_key, Option<String>),
+            name!(expires_at, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let firing = alert::read_firing(alert.map(|json| json.0), user_id, message, traceparent)?;
+    Ok(TableIterator::once((
+        firing.alert_id,
+        firing.alert_name,
+        firing.priority,
+        firing.channels,
+        firing.content_hash,
+        firing.dedup_key,
+        firing.expires_at,
+    )))
+}
+
+/// The arrays are of equal length, one element for a firing.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn _admit(
+    contents: Array<Uuid>,
+    contents_taken: Array<bool>,
+    days: Array<Uuid>,
+    daily_limits: Array<i32>,
+    places_taken: Array<i64>,
+) -> Vec<i32> {
+    let bytes = |uuid: Option<Uuid>| uuid.map(|uuid| *uuid.as_bytes());
+    let applicants: Vec<Applicant> = contents
+        .iter()
+        .zip(contents_taken.iter())
+        .zip(days.iter())
+        .zip(daily_limits.iter())
+        .zip(places_taken.iter())
+        .map(|((((content, taken), day), limit), places)| Applicant {
+            content: bytes(content),
+            content_taken: taken.unwrap_or(false),
+            day: bytes(day),
+            daily_limit: limit.unwrap_or(0).unsigned_abs(),
+            places_taken: places.unwrap_or(0) as u64,
+        })
+        .collect();
+    admission::admit(&applicants)
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn _snapshot_with(snapshot: &str, xid: &str) -> Result<String, ErrorReport> {
+    Ok(Snapshot::parse(snapshot)?.with_in_progress(read_xid(xid)?).to_text())
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn _window_ranges(
+    lo: &str,
+    hi: &str,
+    after_xid: &str,
+) -> Result<TableIterator<'static, (name!(from_xid, String), name!(below_xid, String))>, ErrorReport> {
+    let ranges = snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, read_xid(after_xid)?);
+    Ok(TableIterator::new(ranges.into_iter().map(|(from, below)| (from.to_string(), below.to_string()))))
+}
+
+fn read_xid(text: &str) -> Result<u64, Error> {
+    text.parse().map_err(|_| Error::Snapshot { found: text.to_owned() })
+}

@@ -1,0 +1,51 @@
+//! A jsonb argument as its text. `pgrx::JsonB` builds a tree in which numbers are rounded, and panics on deep nesting.
+
+use std::ffi::CStr;
+use std::ptr;
+
+use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::datum::FromDatum;
+use pgrx::pg_sys;
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+
+/// Allocated in the memory context of the call, which ends with it.
+#[derive(Clone, Copy)]
+pub struct JsonbText<'fcx>(pub &'fcx str);
+
+impl FromDatum for JsonbText<'_> {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _type_oid: pg_sys::Oid,
+    ) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller says that the datum is a jsonb. The text is UTF-8 because the database is.
+        unsafe {
+            let jsonb: *mut pg_sys::Jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
+            let size = pgrx::varsize_any(jsonb.cast());
+            let text = pg_sys::JsonbToCString(ptr::null_mut(), &raw mut (*jsonb).root, size as i32);
+            Some(JsonbText(std::str::from_utf8_unchecked(CStr::from_ptr(text).to_bytes())))
+        }
+    }
+}
+
+// SAFETY: the SQL type below is jsonb, which from_datum reads.
+unsafe impl<'fcx> ArgAbi<'fcx> for JsonbText<'fcx> {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: callers of this method check for NULL first.
+        unsafe { arg.unbox_arg_using_from_datum().unwrap_or(JsonbText("null")) }
+    }
+}
+
+// SAFETY: this is the type that from_datum expects.
+unsafe impl SqlTranslatable for JsonbText<'_> {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(JsonbText);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
+}

@@ -1,0 +1,57 @@
+//! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
+//! `api` and `internal` (the SQL functions), `jsonb` and the mapping of `error`. What reads or writes tables is `sql/`.
+
+mod admission;
+mod alert;
+mod api;
+mod backoff;
+mod channels;
+mod error;
+mod hash;
+mod internal;
+mod json;
+mod jsonb;
+mod keys;
+mod snapshot;
+
+use pgrx::extension_sql_file;
+
+pgrx::pg_module_magic!(name = c"pgalert", version = c"0.1.0");
+
+// The install script, in this order: roles, then the functions of `api`, then each file after the one before it.
+extension_sql_file!("../../sql/00_roles.sql", name = "roles", bootstrap);
+extension_sql_file!(
+    "../../sql/10_tables.sql",
+    name = "tables",
+    requires = [
+        "roles",
+        api::compute_content_hash,
+        api::compute_alert_hash,
+        api::normalize_channels,
+        api::normalize_channel_columns,
+        api::retry_delay,
+        api::next_retry_at,
+        internal::_dedup_key,
+        internal::_message_key,
+        internal::_enabled_channels,
+        internal::_parse_alert,
+        internal::_admit,
+        internal::_snapshot_with,
+        internal::_window_ranges,
+    ]
+);
+extension_sql_file!("../../sql/20_settings.sql", name = "settings", requires = ["tables"]);
+extension_sql_file!("../../sql/30_dedup.sql", name = "dedup", requires = ["settings"]);
+extension_sql_file!("../../sql/31_deliver.sql", name = "deliver", requires = ["dedup"]);
+extension_sql_file!("../../sql/32_deliver_bulk.sql", name = "deliver_bulk", requires = ["deliver"]);
+extension_sql_file!("../../sql/33_wake.sql", name = "wake", requires = ["deliver_bulk"]);
+extension_sql_file!("../../sql/40_window.sql", name = "window", requires = ["wake"]);
+extension_sql_file!("../../sql/41_claim.sql", name = "claim", requires = ["window"]);
+extension_sql_file!("../../sql/42_report.sql", name = "report", requires = ["claim"]);
+extension_sql_file!("../../sql/43_rotate.sql", name = "rotate", requires = ["report"]);
+extension_sql_file!("../../sql/50_dead_letters.sql", name = "dead_letters", requires = ["rotate"]);
+extension_sql_file!("../../sql/60_inbox.sql", name = "inbox", requires = ["dead_letters"]);
+extension_sql_file!("../../sql/70_cluster.sql", name = "cluster", requires = ["inbox"]);
+extension_sql_file!("../../sql/71_maintain.sql", name = "maintain", requires = ["cluster"]);
+extension_sql_file!("../../sql/80_views.sql", name = "views", requires = ["maintain"]);
+extension_sql_file!("../../sql/90_grants.sql", name = "grants", finalize);

@@ -1,0 +1,157 @@
+-- What a user sets: settings, policies, channels, recipients. Built-in values are code, tables hold what differs.
+
+CREATE FUNCTION _default_setting(name text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+  SELECT CASE name
+    WHEN 'time_zone' THEN 'UTC'
+    WHEN 'environment' THEN 'default'
+    WHEN 'rotate_bytes' THEN '67108864'
+    WHEN 'retention' THEN '90 days'
+  END
+$$;
+
+CREATE FUNCTION setting(name text) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+  SELECT coalesce((SELECT s.value FROM settings s WHERE s.name = setting.name), _default_setting(setting.name))
+$$;
+
+CREATE FUNCTION set_setting(name text, value text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  valid boolean;
+BEGIN
+  IF name IS NULL OR _default_setting(name) IS NULL THEN
+    RAISE EXCEPTION 'there is no setting "%"', name USING ERRCODE = 'undefined_object',
+      HINT = 'Settings are time_zone, environment, rotate_bytes, retention.';
+  END IF;
+  IF value IS NULL THEN
+    DELETE FROM settings s WHERE s.name = set_setting.name;
+    RETURN;
+  END IF;
+  BEGIN
+    valid := CASE name
+      WHEN 'time_zone' THEN EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = set_setting.value)
+      WHEN 'environment' THEN value ~ '^[A-Za-z0-9_.-]{1,63}$'
+      WHEN 'rotate_bytes' THEN value::bigint BETWEEN 65536 AND 1099511627776
+      WHEN 'retention' THEN value::interval BETWEEN '1 day' AND '100 years'
+    END;
+  EXCEPTION WHEN data_exception THEN
+    valid := false;
+  END;
+  IF NOT valid THEN
+    RAISE EXCEPTION 'setting "%" cannot be "%"', name, value USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = CASE name
+        WHEN 'time_zone' THEN 'It is a name of pg_timezone_names.'
+        WHEN 'environment' THEN 'It is 1 to 63 letters, digits, "_", "." or "-".'
+        WHEN 'rotate_bytes' THEN 'It is a number of bytes from 65536 to 1099511627776.'
+        WHEN 'retention' THEN 'It is an interval from 1 day to 100 years.'
+      END,
+      HINT = 'NULL restores the default, ' || _default_setting(name) || '.';
+  END IF;
+  INSERT INTO settings AS s VALUES (set_setting.name, set_setting.value)
+  ON CONFLICT ON CONSTRAINT settings_pkey DO UPDATE SET value = excluded.value;
+END
+$$;
+
+CREATE VIEW all_policies AS
+SELECT p.name, p.lane, p.retry_schedule, p.jitter, p.dedup_window, p.daily_limit FROM policies p
+UNION ALL
+SELECT b.name, b.name, b.retry_schedule::interval[], 0, interval '24 hours', 1
+FROM (VALUES ('high', '{1 minute,5 minutes,30 minutes,2 hours,12 hours}'),
+             ('normal', '{5 minutes,30 minutes,2 hours,12 hours,24 hours}'),
+             ('low', '{30 minutes,2 hours,12 hours,24 hours,48 hours}')) AS b (name, retry_schedule)
+WHERE NOT EXISTS (SELECT FROM policies p WHERE p.name = b.name);
+COMMENT ON VIEW all_policies IS 'Policies in force: rows of policies, and the built-in ones that no row replaces.';
+
+CREATE FUNCTION _lane_number(lane text) RETURNS smallint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE lane WHEN 'high' THEN 0 WHEN 'normal' THEN 1 WHEN 'low' THEN 2 END::smallint $$;
+
+CREATE FUNCTION _lane_name(lane smallint) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE lane WHEN 0 THEN 'high' WHEN 1 THEN 'normal' WHEN 2 THEN 'low' END $$;
+
+-- Refuses names that neither the extension nor table channels knows.
+CREATE FUNCTION _check_channels(names text[]) RETURNS void
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  unknown text;
+BEGIN
+  IF names <@ '{inapp,email,slack,sms,webhook}' THEN
+    RETURN;
+  END IF;
+  SELECT n INTO unknown FROM unnest(names) n
+  WHERE n <> ALL ('{inapp,email,slack,sms,webhook}') AND NOT EXISTS (SELECT FROM channels c WHERE c.name = n)
+  LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'there is no channel "%"', unknown USING ERRCODE = 'undefined_object',
+      DETAIL = 'Built in are inapp, email, slack, sms and webhook.',
+      HINT = 'Add a row to pgalert.channels, or correct the name.';
+  END IF;
+END
+$$;
+
+CREATE FUNCTION add_recipient(user_id text, channel text, address text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  id bigint;
+BEGIN
+  PERFORM _check_text('user_id', user_id, 255), _check_text('address', address, 2048);
+  IF channel IS NULL OR channel = 'inapp' THEN
+    RAISE EXCEPTION 'channel % takes no address', coalesce(quote_ident(channel), 'NULL') USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'In-app alerts reach every user; other channels need an address.';
+  END IF;
+  PERFORM _check_channels(ARRAY[channel]);
+  INSERT INTO recipients AS r (user_id, channel, address)
+  VALUES (add_recipient.user_id, add_recipient.channel, add_recipient.address)
+  ON CONFLICT ON CONSTRAINT recipients_user_id_channel_address_key DO NOTHING
+  RETURNING r.recipient_id INTO id;
+  IF id IS NULL THEN
+    SELECT r.recipient_id INTO id FROM recipients r
+    WHERE r.user_id = add_recipient.user_id AND r.channel = add_recipient.channel AND r.address = add_recipient.address;
+  END IF;
+  RETURN id;
+END
+$$;
+
+CREATE FUNCTION remove_recipient(recipient_id bigint) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  DELETE FROM recipients r WHERE r.recipient_id = remove_recipient.recipient_id;
+  RETURN FOUND;
+END
+$$;
+
+CREATE FUNCTION list_recipients(for_user text DEFAULT NULL)
+RETURNS TABLE (recipient_id bigint, user_id text, channel text, address text, created_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+  SELECT r.recipient_id, r.user_id, r.channel, r.address, r.created_at FROM recipients r
+  WHERE for_user IS NULL OR r.user_id = for_user
+  ORDER BY r.user_id, r.channel, r.recipient_id
+$$;
+
+-- Text that goes into headers and logs: not empty, not too long, no control characters.
+CREATE FUNCTION _check_text(what text, value text, max_length integer) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  IF value IS NULL OR value = '' THEN
+    RAISE EXCEPTION '% must not be empty', what USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = CASE WHEN value IS NULL THEN 'It is NULL.' ELSE 'It is an empty string.' END,
+      HINT = format('Give %s a text of 1 to %s characters.', what, max_length);
+  ELSIF length(value) > max_length THEN
+    RAISE EXCEPTION '% is too long', what USING ERRCODE = 'string_data_right_truncation',
+      DETAIL = format('It has %s characters.', length(value)), HINT = format('At most %s are allowed.', max_length);
+  ELSIF value ~ '[\x01-\x1f\x7f]' THEN
+    RAISE EXCEPTION '% has a control character', what USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = 'Line breaks and other control characters could forge a header of what is sent.', HINT = 'Remove it.';
+  END IF;
+END
+$$;

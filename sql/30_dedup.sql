@@ -1,0 +1,72 @@
+-- Deduplication. A reservation is a row of dedup_keys; the unique key decides every race.
+--
+-- Order: callers look for live keys first and answer without writing. Whoever goes on reserves keys of days before keys
+-- of contents, each sorted, so that two calls cannot wait for each other.
+
+CREATE FUNCTION _content_key(content_hash text, user_id text, dedup_key text) RETURNS uuid
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+  SELECT CASE WHEN dedup_key IS NULL THEN _dedup_key('content', content_hash)
+              ELSE _dedup_key('dedup_key', user_id, dedup_key) END
+$$;
+
+-- Keys of a user's day for one alert, one for each of the messages that the daily limit allows; NULL without a limit.
+CREATE FUNCTION _day_keys(user_id text, alert_id text, day date, daily_limit integer) RETURNS uuid[]
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  IF daily_limit IS NULL THEN
+    RETURN NULL;
+  ELSIF daily_limit = 1 THEN
+    RETURN ARRAY[_dedup_key('day', user_id, alert_id, day::text, '1')];
+  END IF;
+  RETURN ARRAY(SELECT _dedup_key('day', user_id, alert_id, day::text, n::text) FROM generate_series(1, daily_limit) n ORDER BY n);
+END
+$$;
+
+-- Which of the keys somebody holds at the given time.
+CREATE FUNCTION _live_keys(keys uuid[], at timestamptz) RETURNS uuid[]
+LANGUAGE sql STABLE
+AS $$
+  SELECT array_agg(k.key) FROM dedup_keys k WHERE k.key = ANY (keys) AND k.expires_at > at
+$$;
+
+-- Reserves keys in the order given and returns those it got; waits for a transaction that holds one uncommitted.
+CREATE FUNCTION _reserve(keys uuid[], until timestamptz[], owners uuid[], at timestamptz) RETURNS uuid[]
+LANGUAGE sql VOLATILE
+AS $$
+  WITH reserved AS (
+    INSERT INTO dedup_keys AS held (key, expires_at, owner)
+    SELECT w.key, w.expires_at, w.owner
+    FROM unnest(keys, until, owners) WITH ORDINALITY AS w (key, expires_at, owner, place)
+    WHERE w.key IS NOT NULL
+    ORDER BY w.place
+    ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner
+      WHERE held.expires_at <= at
+    RETURNING key)
+  SELECT coalesce(array_agg(key), '{}') FROM reserved
+$$;
+
+-- Gives keys back that are still their owner's: by now another message may hold them.
+CREATE FUNCTION _give_back(keys uuid[], owners uuid[]) RETURNS void
+LANGUAGE sql VOLATILE
+AS $$
+  DELETE FROM dedup_keys k USING unnest(keys, owners) AS g (key, owner) WHERE k.key = g.key AND k.owner = g.owner
+$$;
+
+CREATE FUNCTION check_duplicate_delivery(content_hash text, lookback interval DEFAULT '24 hours') RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  PERFORM _check_text('content_hash', content_hash, 255);
+  IF lookback IS NULL OR lookback < '0' THEN
+    RAISE EXCEPTION 'lookback must not be negative' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(lookback::text, 'NULL')), HINT = 'Give an interval such as ''24 hours''.';
+  END IF;
+  RETURN EXISTS (SELECT FROM alert_deliveries d
+                 WHERE d.content_hash = check_duplicate_delivery.content_hash AND d.delivered_at > clock_timestamp() - lookback)
+      OR EXISTS (SELECT FROM dedup_keys k
+                 WHERE lookback > '0' AND k.key = _dedup_key('content', check_duplicate_delivery.content_hash)
+                   AND k.expires_at > clock_timestamp());
+END
+$$;

@@ -1,0 +1,145 @@
+-- Fire: an alert becomes a notification, an outbox row, or a suppressed one, in the caller's transaction.
+
+-- Everything that a firing needs to know beside the alert, in one look.
+CREATE FUNCTION _delivery_context(priority text,
+  OUT install_id uuid, OUT slot smallint, OUT day date, OUT day_end timestamptz,
+  OUT lane smallint, OUT dedup_window interval, OUT daily_limit integer)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  zone text;
+  confirmed boolean;
+BEGIN
+  SELECT i.install_id, s.last_value, coalesce(z.value, _default_setting('time_zone')), c.only_row, _lane_number(p.lane), p.dedup_window, p.daily_limit
+  INTO install_id, slot, zone, confirmed, lane, dedup_window, daily_limit
+  FROM install i CROSS JOIN outbox_slot s
+  LEFT JOIN confirmed_cluster c ON true
+  LEFT JOIN settings z ON z.name = 'time_zone'
+  LEFT JOIN all_policies p ON p.name = priority;
+  IF lane IS NULL THEN
+    RAISE EXCEPTION 'there is no policy "%"', priority USING ERRCODE = 'undefined_object',
+      DETAIL = 'An alert''s "priority" names its policy.',
+      HINT = 'Built in are high, normal and low; add others to pgalert.policies.';
+  END IF;
+  IF confirmed IS NULL THEN
+    PERFORM _confirm_first_use();
+  END IF;
+  day := (clock_timestamp() AT TIME ZONE zone)::date;
+  day_end := (day + 1)::timestamp AT TIME ZONE zone;
+END
+$$;
+
+-- The first message says whose the messages here are; a restored copy then differs from it.
+CREATE FUNCTION _confirm_first_use() RETURNS void
+LANGUAGE sql VOLATILE
+AS $$
+  INSERT INTO confirmed_cluster (install_id, database_oid)
+  SELECT i.install_id, d.oid FROM install i, pg_database d WHERE d.datname = current_database()
+  ON CONFLICT DO NOTHING
+$$;
+
+CREATE FUNCTION _check_window(dedup_window interval) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  IF dedup_window NOT BETWEEN '0' AND '1 year' THEN
+    RAISE EXCEPTION 'dedup_window is out of range' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', dedup_window), HINT = 'Give an interval from 0 (no content deduplication) to 1 year.';
+  END IF;
+END
+$$;
+
+CREATE FUNCTION _expired_before_sending() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
+
+CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
+                              traceparent text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  started   timestamptz := clock_timestamp();
+  fired     record;
+  context   record;
+  keep_for  interval;
+  message_key uuid;
+  expiry    timestamptz;
+  content   uuid;
+  days      uuid[];
+  live      uuid[];
+  wanted    uuid[];
+  got       uuid[];
+  day       uuid;
+  verdict   text;
+  data      jsonb;
+BEGIN
+  SELECT * INTO fired FROM _parse_alert(alert, user_id, message, traceparent);
+  IF dedup_window IS NOT NULL THEN
+    PERFORM _check_window(dedup_window);
+  END IF;
+  PERFORM _check_channels(fired.channels);
+  SELECT * INTO context FROM _delivery_context(fired.priority);
+  IF fired.channels = '{}' THEN
+    RETURN 'no_channels';
+  END IF;
+  expiry := fired.expires_at::timestamptz;
+  data := alert || jsonb_build_object('message', message, 'user_id', user_id);
+  message_key := _message_key();
+  IF expiry <= started THEN
+    INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
+                           delivery_key, accepted_at, expires_at, traceparent)
+    VALUES (fired.alert_id, deliver_alert.user_id, data, _expired_before_sending(), 'expired', 'expired', fired.channels,
+            fired.priority, fired.content_hash, message_key, started, expiry, deliver_alert.traceparent);
+    RETURN 'expired';
+  END IF;
+  keep_for := coalesce(dedup_window, context.dedup_window);
+  IF keep_for > '0' THEN
+    content := _content_key(fired.content_hash, user_id, fired.dedup_key);
+  END IF;
+  days := _day_keys(user_id, fired.alert_id, context.day, context.daily_limit);
+
+  LOOP
+    live := _live_keys(content || days, started);
+    day := NULL;
+    IF content = ANY (live) THEN
+      verdict := 'duplicate';
+    ELSIF days <@ live THEN
+      verdict := 'capped';
+    ELSIF content IS NULL AND days IS NULL THEN
+      EXIT;
+    ELSE
+      IF days IS NOT NULL THEN
+        day := CASE WHEN live IS NULL THEN days[1]
+                    ELSE (SELECT d FROM unnest(days) WITH ORDINALITY AS t (d, n) WHERE d <> ALL (live) ORDER BY n LIMIT 1) END;
+      END IF;
+      wanted := ARRAY[day, content];
+      got := _reserve(wanted, ARRAY[context.day_end, started + keep_for], ARRAY[message_key, message_key], started);
+      EXIT WHEN array_remove(wanted, NULL) <@ got;
+      -- Another session won a key between the look and the reservation: keep nothing, and look again at what it left.
+      PERFORM _give_back(got, array_fill(message_key, ARRAY[cardinality(got)]));
+      CONTINUE;
+    END IF;
+    INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
+    VALUES (fired.alert_id, deliver_alert.user_id, verdict, fired.content_hash);
+    RETURN verdict;
+  END LOOP;
+
+  IF 'inapp' = ANY (fired.channels) THEN
+    INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
+    VALUES (deliver_alert.user_id, fired.alert_id, fired.alert_name, deliver_alert.message, fired.priority, message_key);
+    PERFORM _wake_inbox(user_id);
+    IF fired.channels = '{inapp}' THEN
+      INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+      VALUES (fired.alert_id, deliver_alert.user_id, fired.content_hash, '["inapp"]', message_key, 1, fired.priority, started);
+      RETURN 'delivered';
+    END IF;
+  END IF;
+  INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
+                      content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
+  VALUES (context.slot, context.lane, context.install_id, message_key, fired.alert_id, deliver_alert.user_id, fired.priority,
+          array_remove(fired.channels, 'inapp'), CASE WHEN 'inapp' = ANY (fired.channels) THEN '{inapp}' ELSE '{}' END::text[],
+          fired.content_hash, content, day, pg_column_size(data), started, started, expiry, deliver_alert.traceparent, data);
+  PERFORM _wake_drivers();
+  RETURN 'queued';
+END
+$$;

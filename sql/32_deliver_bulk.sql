@@ -1,0 +1,196 @@
+-- Fire many alerts in one statement, with the same rules as deliver_alert, element by element in order.
+
+CREATE TYPE firing AS (
+  ordinal       integer,
+  ended         text,          -- decided without deduplication: no_channels, expired
+  message_key   uuid,
+  alert_id      text,
+  alert_name    text,
+  user_id       text,
+  message       text,
+  priority      text,
+  lane          smallint,
+  channels      text[],
+  content_hash  text,
+  content_key   uuid,
+  content_until timestamptz,
+  day_keys      uuid[],
+  day_until     timestamptz,
+  expires_at    timestamptz,
+  traceparent   text,
+  alert_data    jsonb
+);
+COMMENT ON TYPE firing IS 'One element of deliver_alerts() that is checked and not yet decided.';
+
+-- Checks elements and gives them their keys. Raises the first fault as deliver_alert would.
+CREATE FUNCTION _prepare_firings(alerts jsonb[], at timestamptz) RETURNS firing[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  firings firing[];
+  named   record;
+BEGIN
+  FOR named IN SELECT DISTINCT unnest(alerts) -> 'alert' ->> 'priority' AS priority LOOP
+    PERFORM _delivery_context(coalesce(named.priority, 'normal'));  -- refuses an unknown policy
+  END LOOP;
+  SELECT array_agg(ROW(
+      e.ordinal,
+      CASE WHEN f.channels = '{}' THEN 'no_channels' WHEN f.expires_at::timestamptz <= at THEN 'expired' END,
+      _message_key(), f.alert_id, f.alert_name, e.user_id, e.message, f.priority, c.lane, f.channels, f.content_hash,
+      CASE WHEN w.keep_for > '0' THEN _content_key(f.content_hash, e.user_id, f.dedup_key) END, at + w.keep_for,
+      _day_keys(e.user_id, f.alert_id, c.day, c.daily_limit), c.day_end, f.expires_at::timestamptz, e.traceparent,
+      (e.element -> 'alert') || jsonb_build_object('message', e.message, 'user_id', e.user_id))::firing ORDER BY e.ordinal)
+  INTO firings
+  FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
+               element ->> 'traceparent' AS traceparent
+        FROM unnest(alerts) WITH ORDINALITY AS u (element, ordinal) OFFSET 0) AS e
+  CROSS JOIN LATERAL _parse_alert(e.element -> 'alert', e.user_id, e.message, e.traceparent) AS f
+  JOIN (SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x) AS c ON c.name = f.priority
+  CROSS JOIN LATERAL (SELECT coalesce((e.element ->> 'dedup_window')::interval, c.dedup_window) AS keep_for) AS w;
+  PERFORM _check_window((element ->> 'dedup_window')::interval) FROM unnest(alerts) element WHERE element ? 'dedup_window';
+  PERFORM _check_channels(array_agg(DISTINCT name)) FROM unnest(firings) f, unnest(f.channels) name;
+  RETURN firings;
+END
+$$;
+
+-- The same, naming the element at fault. The block writes nothing, so it costs no transaction id.
+CREATE FUNCTION _prepare_firings_named(alerts jsonb[], at timestamptz) RETURNS firing[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  state text;
+  problem text;
+  detail text;
+  hint text;
+BEGIN
+  BEGIN
+    RETURN _prepare_firings(alerts, at);
+  EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
+    NULL;  -- below it is found which element it was
+  END;
+  FOR ordinal IN 1 .. cardinality(alerts) LOOP
+    BEGIN
+      PERFORM _prepare_firings(alerts[ordinal : ordinal], at);
+    EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
+      GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+      RAISE EXCEPTION '%', problem USING ERRCODE = state, HINT = hint,
+        DETAIL = rtrim(format('Element %s of alerts. %s', ordinal, detail));
+    END;
+  END LOOP;
+  RETURN _prepare_firings(alerts, at);
+END
+$$;
+
+CREATE FUNCTION deliver_alerts(alerts jsonb[]) RETURNS TABLE (ordinal integer, status text, delivery_key uuid)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  started   timestamptz := clock_timestamp();
+  firings   firing[];
+  context   record;
+  pending   integer[];   -- ordinals still to be decided
+  settled   integer[] := '{}';
+  decided   integer[];   -- for each of pending: the place in the day it was admitted to, -1 duplicate, -2 capped
+  verdicts  integer[] := '{}';
+  wanted    integer;
+  got       uuid[];
+  lost      integer[];
+BEGIN
+  IF alerts IS NULL OR array_ndims(alerts) > 1 THEN
+    RAISE EXCEPTION 'alerts must be an array of one dimension' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = CASE WHEN alerts IS NULL THEN 'It is NULL.' ELSE format('It has %s dimensions.', array_ndims(alerts)) END,
+      HINT = 'Each element is {"alert": {...}, "user_id": "...", "message": "..."}.';
+  END IF;
+  firings := _prepare_firings_named(alerts, started);
+  SELECT * INTO context FROM _delivery_context('normal');
+
+  LOOP
+    SELECT array_agg(f.ordinal ORDER BY f.ordinal),
+           _admit(array_agg(f.content_key ORDER BY f.ordinal),
+                  array_agg(coalesce((SELECT k.expires_at FROM dedup_keys k WHERE k.key = f.content_key) > started, false) ORDER BY f.ordinal),
+                  array_agg(f.day_keys[1] ORDER BY f.ordinal),
+                  array_agg(coalesce(cardinality(f.day_keys), 0) ORDER BY f.ordinal),
+                  array_agg(coalesce((SELECT bit_or(1::bigint << (d.place - 1)::integer)
+                                      FROM unnest(f.day_keys) WITH ORDINALITY AS d (key, place)
+                                      WHERE (SELECT k.expires_at FROM dedup_keys k WHERE k.key = d.key) > started), 0) ORDER BY f.ordinal))
+    INTO pending, decided
+    FROM unnest(firings) f
+    WHERE f.ended IS NULL AND f.ordinal <> ALL (settled);
+    EXIT WHEN pending IS NULL;
+
+    SELECT count(*), _reserve(array_agg(k.key ORDER BY k.kind, k.key), array_agg(k.until ORDER BY k.kind, k.key),
+                              array_agg(k.owner ORDER BY k.kind, k.key), started)
+    INTO wanted, got
+    FROM unnest(pending, decided) AS d (ordinal, place)
+    CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
+    CROSS JOIN LATERAL (VALUES (0, f.day_keys[d.place], f.day_until, f.message_key),
+                               (1, f.content_key, f.content_until, f.message_key)) AS k (kind, key, until, owner)
+    WHERE d.place >= 0 AND k.key IS NOT NULL;
+
+    lost := '{}';
+    IF wanted > cardinality(got) THEN
+      -- Other sessions won some keys since the look. Keep what is whole, give back halves, decide the rest again.
+      SELECT array_agg(d.ordinal) INTO lost
+      FROM unnest(pending, decided) AS d (ordinal, place)
+      CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
+      WHERE d.place >= 0 AND NOT array_remove(ARRAY[f.day_keys[d.place], f.content_key], NULL) <@ got;
+      PERFORM _give_back(ARRAY[f.day_keys[d.place], f.content_key], ARRAY[f.message_key, f.message_key])
+      FROM unnest(pending, decided) AS d (ordinal, place)
+      CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
+      WHERE d.ordinal = ANY (lost);
+    END IF;
+    FOR i IN 1 .. cardinality(pending) LOOP
+      IF lost = '{}' OR decided[i] >= 0 AND pending[i] <> ALL (lost) THEN
+        verdicts[pending[i]] := decided[i];
+        settled := settled || pending[i];
+      END IF;
+    END LOOP;
+    EXIT WHEN lost = '{}';
+  END LOOP;
+
+  INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
+  SELECT f.alert_id, f.user_id, CASE verdicts[f.ordinal] WHEN -1 THEN 'duplicate' ELSE 'capped' END, f.content_hash
+  FROM unnest(firings) f WHERE verdicts[f.ordinal] < 0;
+
+  INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
+                         delivery_key, accepted_at, expires_at, traceparent)
+  SELECT f.alert_id, f.user_id, f.alert_data, _expired_before_sending(), 'expired', 'expired', f.channels, f.priority,
+         f.content_hash, f.message_key, started, f.expires_at, f.traceparent
+  FROM unnest(firings) f WHERE f.ended = 'expired';
+
+  INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
+  SELECT f.user_id, f.alert_id, f.alert_name, f.message, f.priority, f.message_key
+  FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND 'inapp' = ANY (f.channels);
+  IF FOUND THEN
+    PERFORM _wake_inbox(u.user_id)
+    FROM (SELECT DISTINCT f.user_id FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND 'inapp' = ANY (f.channels)) u;
+  END IF;
+
+  INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+  SELECT f.alert_id, f.user_id, f.content_hash, '["inapp"]', f.message_key, 1, f.priority, started
+  FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND f.channels = '{inapp}';
+
+  INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
+                      content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
+  SELECT context.slot, f.lane, context.install_id, f.message_key, f.alert_id, f.user_id, f.priority,
+         array_remove(f.channels, 'inapp'), CASE WHEN 'inapp' = ANY (f.channels) THEN '{inapp}' ELSE '{}' END::text[],
+         f.content_hash, f.content_key, f.day_keys[verdicts[f.ordinal]], pg_column_size(f.alert_data), started, started,
+         f.expires_at, f.traceparent, f.alert_data
+  FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND f.channels <> '{inapp}'
+  ORDER BY f.ordinal;
+  IF FOUND THEN
+    PERFORM _wake_drivers();
+  END IF;
+
+  RETURN QUERY
+  SELECT f.ordinal,
+         CASE WHEN f.ended IS NOT NULL THEN f.ended
+              WHEN verdicts[f.ordinal] = -1 THEN 'duplicate'
+              WHEN verdicts[f.ordinal] = -2 THEN 'capped'
+              WHEN f.channels = '{inapp}' THEN 'delivered'
+              ELSE 'queued' END,
+         CASE WHEN f.ended = 'expired' OR verdicts[f.ordinal] >= 0 THEN f.message_key END
+  FROM unnest(firings) f ORDER BY f.ordinal;
+END
+$$;

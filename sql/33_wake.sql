@@ -1,0 +1,78 @@
+-- Waking sleepers. NOTIFY in every enqueue would halve throughput (its lock at commit is cluster-wide), so whoever
+-- sleeps says until when, in a sequence, and only then it is notified.
+
+CREATE FUNCTION _now_ms() RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL SAFE
+AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint $$;
+
+CREATE FUNCTION _check_nap(nap interval) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  IF nap IS NULL OR nap NOT BETWEEN '0' AND '1 hour' THEN
+    RAISE EXCEPTION 'nap is out of range' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(nap::text, 'NULL')), HINT = 'Give an interval from 0 to 1 hour, and renew it.';
+  END IF;
+END
+$$;
+
+CREATE FUNCTION announce_sleep(nap interval) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  until bigint;
+  known bigint;
+BEGIN
+  PERFORM _check_nap(nap);
+  until := _now_ms() + (extract(epoch FROM nap) * 1000)::bigint;
+  SELECT last_value INTO known FROM drivers_asleep_until;
+  IF until > known OR known = 9223372036854775807 THEN
+    PERFORM setval('pgalert.drivers_asleep_until', until);
+  END IF;
+END
+$$;
+
+CREATE FUNCTION _wake_drivers() RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  until bigint;
+BEGIN
+  SELECT last_value INTO until FROM drivers_asleep_until;
+  IF until > _now_ms() THEN
+    PERFORM pg_notify('pgalert_outbox', '');
+    IF until = 9223372036854775807 THEN
+      -- Nobody has said so since the server started: notify for ten seconds, in which a sleeping driver renews it.
+      PERFORM setval('pgalert.drivers_asleep_until', _now_ms() + 10000);
+    END IF;
+  END IF;
+END
+$$;
+
+CREATE FUNCTION inbox_channel(user_id text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT 'pgalert_inbox_' || replace(pgalert._dedup_key('inbox', user_id)::text, '-', '') $$;
+
+CREATE FUNCTION listen_inbox(nap interval DEFAULT '1 minute') RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  until bigint;
+BEGIN
+  PERFORM _check_nap(nap);
+  until := _now_ms() + (extract(epoch FROM nap) * 1000)::bigint;
+  IF until > (SELECT last_value FROM inboxes_listening_until) THEN
+    PERFORM setval('pgalert.inboxes_listening_until', until);
+  END IF;
+END
+$$;
+
+CREATE FUNCTION _wake_inbox(user_id text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  IF (SELECT last_value FROM inboxes_listening_until) > _now_ms() THEN
+    PERFORM pg_notify(inbox_channel(user_id), '');
+  END IF;
+END
+$$;

@@ -1,0 +1,36 @@
+-- Windows of snapshots: which outbox rows lie between two snapshots, in order of (xid, message_id).
+
+-- The snapshot to write in a cursor. pg_current_snapshot() counts the own transaction as seen; a transaction that has
+-- enqueued (a report, a retry selection) and then claims would declare its own later rows as claimed.
+CREATE FUNCTION _cursor_snapshot() RETURNS pg_snapshot
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  own xid8 := pg_current_xact_id_if_assigned();
+BEGIN
+  IF own IS NULL THEN
+    RETURN pg_current_snapshot();
+  END IF;
+  RETURN _snapshot_with(pg_current_snapshot()::text, own::text)::pg_snapshot;
+END
+$$;
+
+-- Rows of a lane visible in hi and not in lo, behind `after` and up to `upto`, at most max_rows, in order.
+-- The ranges come in ascending order and a nested loop keeps it, so that LIMIT takes the first rows without a sort;
+-- transactions still open in hi are left out by range, so that the rows of a large one are never walked.
+CREATE FUNCTION _window_rows(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
+                             upto_xid xid8, upto_id bigint, max_rows bigint) RETURNS SETOF outbox
+LANGUAGE sql STABLE
+AS $$
+  SELECT o.*
+  FROM _window_ranges(lo::text, hi::text, after_xid::text) AS r
+  CROSS JOIN LATERAL (
+    SELECT o.* FROM outbox o
+    WHERE o.lane = _window_rows.lane
+      AND o.xid >= r.from_xid::xid8 AND o.xid < r.below_xid::xid8
+      AND (o.xid, o.message_id) > (after_xid, after_id)
+      AND (o.xid, o.message_id) <= (upto_xid, upto_id)
+    ORDER BY o.xid, o.message_id
+    LIMIT max_rows) AS o
+  LIMIT max_rows
+$$;

@@ -1,0 +1,373 @@
+-- Claim: hand a part of a lane to one worker, under a lease. Appends one row to claims, touches no message.
+
+CREATE FUNCTION _require_read_committed(what text) RETURNS void
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION '% needs the isolation level READ COMMITTED', what USING ERRCODE = 'invalid_transaction_state',
+      DETAIL = format('This transaction is %s: its snapshot is older than the locks that it takes.', upper(current_setting('transaction_isolation'))),
+      HINT = 'Call it in a transaction of its own.';
+  END IF;
+END
+$$;
+
+CREATE FUNCTION _check_worker(worker text) RETURNS void
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT _check_text('worker', worker, 255) $$;
+
+CREATE FUNCTION _check_lease(lease interval) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  IF lease IS NULL OR lease NOT BETWEEN '1 millisecond' AND '1 day' THEN
+    RAISE EXCEPTION 'lease is out of range' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(lease::text, 'NULL')), HINT = 'Give an interval of up to 1 day, such as ''60 seconds''.';
+  END IF;
+END
+$$;
+
+-- A lock of the lane until the end of the transaction. Lanes are always locked in the order high, normal, low.
+CREATE FUNCTION _lock_lane(lane integer) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  CASE lane
+    WHEN 0 THEN LOCK TABLE lane_high IN EXCLUSIVE MODE;
+    WHEN 1 THEN LOCK TABLE lane_normal IN EXCLUSIVE MODE;
+    WHEN 2 THEN LOCK TABLE lane_low IN EXCLUSIVE MODE;
+  END CASE;
+END
+$$;
+
+-- The newest claim of a lane that is no take-over: behind it nothing has been claimed. Before the first claim, a window
+-- that has seen no transaction.
+CREATE FUNCTION _cursor(lane smallint) RETURNS claims
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  cursor_row claims;
+BEGIN
+  SELECT c.* INTO cursor_row FROM claims c
+  WHERE c.lane = _cursor.lane AND c.takeover_of IS NULL
+  ORDER BY c.claim_id DESC LIMIT 1;
+  IF NOT FOUND THEN
+    cursor_row := ROW(0, lane, 0, '3:3:', '3:3:', '0', 0, '0', 0, 0, 0, NULL, 0, '', '-infinity', '-infinity')::claims;
+  END IF;
+  RETURN cursor_row;
+END
+$$;
+
+-- Claims that have not ended, oldest first.
+CREATE FUNCTION _open_claims() RETURNS SETOF claims
+LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+AS $$
+  SELECT c.* FROM claims c
+  WHERE c.claim_id >= (SELECT last_value FROM lease_low_water) AND c.messages > 0
+    AND NOT EXISTS (SELECT FROM claim_log l WHERE l.claim_id = c.claim_id AND l.ended IS NOT NULL)
+  ORDER BY c.claim_id
+$$;
+
+CREATE FUNCTION _finished(claim_id bigint) RETURNS bigint[]
+LANGUAGE sql STABLE
+AS $$
+  SELECT coalesce(array_agg(f), '{}') FROM claim_log l CROSS JOIN LATERAL unnest(l.finished) f WHERE l.claim_id = _finished.claim_id
+$$;
+
+CREATE FUNCTION _partial(claim_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE
+AS $$
+  SELECT coalesce(jsonb_agg(p), '[]') FROM claim_log l CROSS JOIN LATERAL jsonb_array_elements(l.partial) p WHERE l.claim_id = _partial.claim_id
+$$;
+
+-- All messages of a claim's window part.
+CREATE FUNCTION _claim_rows(claim claims) RETURNS SETOF outbox
+LANGUAGE sql STABLE
+AS $$
+  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, NULL) o
+$$;
+
+-- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.
+CREATE FUNCTION _claim_part(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
+                            worker text, max_messages integer, lease interval) RETURNS claims
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  max_bytes CONSTANT bigint := 8388608;
+  claim claims;
+BEGIN
+  SELECT count(*), bit_or((1 << w.slot)::smallint),
+         (array_agg(w.xid ORDER BY w.place DESC))[1], (array_agg(w.message_id ORDER BY w.place DESC))[1]
+  INTO claim.messages, claim.slots, claim.upto_xid, claim.upto_id
+  FROM (SELECT o.xid, o.message_id, o.slot, row_number() OVER position AS place, sum(o.bytes) OVER position - o.bytes AS bytes_before
+        FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
+                          '18446744073709551615', 9223372036854775807, max_messages) o
+        WINDOW position AS (ORDER BY o.xid, o.message_id ROWS UNBOUNDED PRECEDING)) AS w
+  WHERE w.bytes_before < max_bytes;
+  IF claim.messages > 0 THEN
+    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
+    SELECT s.last_value, _claim_part.lane, nextval('pgalert.claim_id'), _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
+           claim.upto_xid, claim.upto_id, claim.slots, claim.messages, _claim_part.worker, clock_timestamp() + lease
+    FROM outbox_slot s
+    RETURNING * INTO claim;
+  END IF;
+  RETURN claim;
+END
+$$;
+
+-- The next part of a lane: what is left of the cursor's window, else the window from there to now.
+CREATE FUNCTION _claim_lane(lane integer, worker text, max_messages integer, lease interval) RETURNS claims
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  walked_from timestamptz;
+  last  claims;
+  claim claims;
+  now_snapshot pg_snapshot;
+BEGIN
+  PERFORM _lock_lane(lane);
+  last := _cursor(lane::smallint);
+  now_snapshot := _cursor_snapshot();
+  IF pg_snapshot_xmax(last.hi) > pg_snapshot_xmax(now_snapshot) THEN
+    RAISE EXCEPTION 'the cursor of lane % lies in the future', _lane_name(lane::smallint) USING ERRCODE = 'data_corrupted',
+      DETAIL = format('It has seen transactions up to %s, this server has only come to %s.', pg_snapshot_xmax(last.hi), pg_snapshot_xmax(now_snapshot)),
+      HINT = 'The files of this database were restored without their transaction log. After you are sure of its state: SELECT pgalert.confirm_cluster().';
+  END IF;
+  IF last.upto_xid > '0' THEN
+    claim := _claim_part(last.lane, last.lo, last.hi, last.upto_xid, last.upto_id, worker, max_messages, lease);
+    IF claim.messages > 0 THEN
+      RETURN claim;
+    END IF;
+  END IF;
+  -- Nothing: look twice, since the first look may have been slow for other reasons (a plan, a cold cache).
+  FOR look IN 1 .. 2 LOOP
+    walked_from := clock_timestamp();
+    claim := _claim_part(last.lane, last.hi, now_snapshot, '0', 0, worker, max_messages, lease);
+    IF claim.messages > 0 OR clock_timestamp() - walked_from < interval '5 milliseconds' THEN
+      RETURN claim;
+    END IF;
+  END LOOP;
+  IF last.claimed_at < clock_timestamp() - interval '1 second' THEN
+    -- Nothing, and slowly: rows of aborted transactions lie there. Move the cursor past them.
+    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
+    SELECT s.last_value, last.lane, nextval('pgalert.claim_id'), now_snapshot, now_snapshot, '0', 0, '0', 0, 0, 0, worker, 'infinity'
+    FROM outbox_slot s;
+  END IF;
+  RETURN claim;
+END
+$$;
+
+-- A new claim of the messages that are left of one whose lease ran out. The first `keep` go to the new claim, the others
+-- to a second one that anybody may take at once.
+CREATE FUNCTION _pass_on(old claims, left_over bigint[], keep integer, takeovers smallint, worker text, lease interval) RETURNS claims
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  done    bigint[] := _finished(old.claim_id);
+  partial jsonb := nullif(_partial(old.claim_id), '[]');
+  current smallint := (SELECT last_value FROM outbox_slot);
+  piece   claims;
+BEGIN
+  FOR part IN REVERSE CASE WHEN keep < cardinality(left_over) THEN 2 ELSE 1 END .. 1 LOOP
+    piece := old;
+    piece.slot := current;
+    piece.claim_id := nextval('pgalert.claim_id');
+    piece.takeover_of := old.claim_id;
+    piece.takeovers := takeovers;
+    piece.claimed_at := clock_timestamp();
+    piece.worker := CASE part WHEN 1 THEN worker ELSE '' END;
+    piece.lease_until := CASE part WHEN 1 THEN clock_timestamp() + lease ELSE '-infinity' END;
+    INSERT INTO claims SELECT piece.*;
+    INSERT INTO claim_log (slot, claim_id, finished, partial)
+    VALUES (current, piece.claim_id, done || CASE part WHEN 1 THEN left_over[keep + 1 :] ELSE left_over[: keep] END, partial);
+  END LOOP;
+  INSERT INTO claim_log (slot, claim_id, ended) VALUES (old.slot, old.claim_id, 'taken_over');
+  RETURN piece;
+END
+$$;
+
+-- Takes over one claim whose lease ran out; the caller holds all lanes, so that no claim is being written.
+CREATE FUNCTION _take_over(worker text, max_messages integer, lease interval) RETURNS claims
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  max_takeovers CONSTANT integer := 3;
+  candidate record;
+  old       claims;
+  left_over bigint[];
+  tries     smallint;
+BEGIN
+  IF pg_current_xact_id_if_assigned() IS NULL THEN
+    -- Only what is committed may raise the mark: an end that is rolled back would leave its claim below it for ever.
+    PERFORM setval('pgalert.lease_low_water', coalesce((SELECT min(o.claim_id) FROM _open_claims() o), (SELECT last_value FROM claim_id)));
+  END IF;
+  FOR candidate IN SELECT o.claim_id, o.slot FROM _open_claims() o WHERE o.lease_until < clock_timestamp() LOOP
+    SELECT c.* INTO old FROM claims c WHERE c.claim_id = candidate.claim_id AND c.slot = candidate.slot
+    FOR UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND OR old.lease_until >= clock_timestamp()
+      OR EXISTS (SELECT FROM claim_log l WHERE l.claim_id = old.claim_id AND l.ended IS NOT NULL);
+    SELECT coalesce(array_agg(o.message_id ORDER BY o.xid, o.message_id), '{}') INTO left_over
+    FROM _claim_rows(old) o
+    WHERE NOT EXISTS (SELECT FROM unnest(_finished(old.claim_id)) f WHERE f = o.message_id);
+    tries := old.takeovers + CASE WHEN old.lease_until = '-infinity' THEN 0 ELSE 1 END;
+    IF tries > max_takeovers AND cardinality(left_over) = 1 THEN
+      PERFORM _end_messages(old, left_over, 'lease_lost', 'each worker that held this message was lost');
+      CONTINUE;
+    END IF;
+    RETURN _pass_on(old, left_over, least(max_messages, CASE WHEN tries > max_takeovers THEN (cardinality(left_over) + 1) / 2
+                                                             ELSE cardinality(left_over) END), tries, worker, lease);
+  END LOOP;
+  RETURN NULL;
+END
+$$;
+
+-- Leases are searched at most once a second.
+CREATE FUNCTION _search_is_due() RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  IF (SELECT last_value FROM leases_searched_at) BETWEEN _now_ms() - 1000 AND _now_ms() THEN
+    RETURN false;
+  END IF;
+  PERFORM setval('pgalert.leases_searched_at', _now_ms());
+  RETURN true;
+END
+$$;
+
+CREATE FUNCTION claim_batch(worker text, max_messages integer, lease interval)
+RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id text, user_id text, alert_name text, message text,
+               priority text, channels text[], recipients jsonb, alert_data jsonb, attempt integer, dlq_id uuid,
+               enqueued_at timestamptz, traceparent text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  claim  claims;
+  lanes  integer[] := '{0,1,2}';
+  past   bigint[];
+BEGIN
+  PERFORM _require_read_committed('claim_batch'), _check_worker(worker), _check_lease(lease);
+  IF max_messages IS NULL OR max_messages NOT BETWEEN 1 AND 10000 THEN
+    RAISE EXCEPTION 'max_messages is out of range' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(max_messages::text, 'NULL')), HINT = 'Give a number from 1 to 10000.';
+  END IF;
+  IF hold_reason() IS NOT NULL THEN
+    RETURN;
+  END IF;
+
+  LOOP
+    claim := NULL;
+    IF _search_is_due() THEN
+      PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
+      claim := _take_over(worker, max_messages, lease);
+    END IF;
+    IF claim.claim_id IS NULL THEN
+      IF (SELECT last_value % 8 = 7 FROM pgalert.claim_id) THEN
+        lanes := '{2,1,0}';  -- every eighth claim, so that a busy high lane does not starve the others
+        PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
+      END IF;
+      FOR place IN 1 .. 3 LOOP
+        claim := _claim_lane(lanes[place], worker, max_messages, lease);
+        EXIT WHEN claim.messages > 0;
+      END LOOP;
+      IF claim.messages = 0 THEN
+        RETURN;
+      END IF;
+    END IF;
+
+    SELECT array_agg(o.message_id) INTO past FROM _claim_rows(claim) o
+    WHERE o.expires_at <= clock_timestamp() AND NOT EXISTS (SELECT FROM unnest(_finished(claim.claim_id)) f WHERE f = o.message_id);
+    IF past IS NOT NULL THEN
+      PERFORM _end_messages(claim, past, 'expired', _expired_before_sending());
+    END IF;
+
+    RETURN QUERY
+    SELECT claim.claim_id, o.message_id, o.delivery_key, o.alert_id, o.user_id, o.alert_data ->> 'name', o.alert_data ->> 'message',
+           o.priority, owed.channels,
+           CASE WHEN o.user_id IS NULL THEN '{}' ELSE
+             coalesce((SELECT jsonb_object_agg(a.channel, a.addresses)
+                       FROM (SELECT r.channel, jsonb_agg(jsonb_build_object('recipient_id', r.recipient_id, 'address', r.address)) AS addresses
+                             FROM recipients r
+                             WHERE r.user_id = o.user_id AND r.channel = ANY (owed.channels)
+                               AND (o.owed_recipients -> r.channel IS NULL OR o.owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
+                             GROUP BY r.channel) AS a), '{}') END,
+           o.alert_data, o.attempt, o.dlq_id, o.enqueued_at, o.traceparent
+    FROM _claim_rows(claim) o
+    CROSS JOIN LATERAL (SELECT CASE WHEN claim.takeover_of IS NULL THEN o.channels ELSE
+                                 ARRAY(SELECT c FROM unnest(o.channels) c
+                                       WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(_partial(claim.claim_id)) p
+                                                         WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'channel' = c)) END AS channels) AS owed
+    WHERE claim.takeover_of IS NULL AND past IS NULL
+       OR NOT EXISTS (SELECT FROM unnest(_finished(claim.claim_id)) f WHERE f = o.message_id)
+    ORDER BY o.xid, o.message_id;
+    EXIT WHEN FOUND;  -- else all of them had expired: claim the next
+  END LOOP;
+END
+$$;
+
+CREATE FUNCTION _lease_lost(claim_id bigint, detail text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  RAISE EXCEPTION 'the lease of claim % is lost', claim_id USING ERRCODE = 'PA001', DETAIL = detail,
+    HINT = 'Drop what you hold of it: nothing was recorded, and its messages are delivered under another claim.';
+END
+$$;
+
+-- The claim, locked until the end of the transaction. Raises lease_lost where it is not the worker's any more.
+CREATE FUNCTION _own_claim(claim_id bigint, worker text) RETURNS claims
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  claim claims;
+BEGIN
+  IF claim_id IS NULL THEN
+    RAISE EXCEPTION 'claim_id must not be NULL' USING ERRCODE = 'null_value_not_allowed', HINT = 'Give the claim_id of claim_batch().';
+  END IF;
+  PERFORM _check_worker(worker);
+  SELECT c.* INTO claim FROM claims c WHERE c.claim_id = _own_claim.claim_id FOR UPDATE;
+  IF NOT FOUND OR claim.messages = 0 THEN
+    PERFORM _lease_lost(claim_id, 'There is no such claim, or it ended long ago.');
+  ELSIF claim.worker <> worker THEN
+    PERFORM _lease_lost(claim_id, 'Another worker holds it.');
+  ELSIF EXISTS (SELECT FROM claim_log l WHERE l.claim_id = claim.claim_id AND l.ended = 'taken_over') THEN
+    PERFORM _lease_lost(claim_id, 'Its lease ran out or was released, and the claim was taken over.');
+  END IF;
+  RETURN claim;
+END
+$$;
+
+CREATE FUNCTION extend_lease(claim_id bigint, worker text, lease interval) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  claim claims;
+BEGIN
+  PERFORM _require_read_committed('extend_lease'), _check_lease(lease);
+  claim := _own_claim(claim_id, worker);
+  UPDATE claims c SET lease_until = greatest(c.lease_until, clock_timestamp() + lease)
+  WHERE c.claim_id = claim.claim_id AND c.slot = claim.slot
+  RETURNING c.lease_until INTO claim.lease_until;
+  RETURN claim.lease_until;
+END
+$$;
+
+CREATE FUNCTION release_claim(claim_id bigint, worker text) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  claim claims;
+  given_back integer;
+BEGIN
+  PERFORM _require_read_committed('release_claim');
+  claim := _own_claim(claim_id, worker);
+  given_back := claim.messages - cardinality(_finished(claim.claim_id));
+  IF given_back > 0 THEN
+    UPDATE claims c SET lease_until = '-infinity' WHERE c.claim_id = claim.claim_id AND c.slot = claim.slot;
+    PERFORM setval('pgalert.leases_searched_at', 1);
+    PERFORM _wake_drivers();
+  END IF;
+  RETURN given_back;
+END
+$$;

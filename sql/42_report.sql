@@ -1,0 +1,231 @@
+-- Report: outcomes become deliveries and dead letters. All outcomes of one channel of a message come in one call.
+
+-- Outcomes as rows; a value of a wrong type is an error of jsonb_to_recordset.
+CREATE FUNCTION _outcome_rows(outcomes jsonb)
+RETURNS TABLE (delivery_key uuid, channel text, recipient_id bigint, outcome text, error_class text, error text, permanent boolean,
+               retry_after_s double precision, host text, duration_ms double precision)
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT * FROM jsonb_to_recordset(outcomes)
+    AS o (delivery_key uuid, channel text, recipient_id bigint, outcome text, error_class text, error text, permanent boolean,
+          retry_after_s double precision, host text, duration_ms double precision)
+$$;
+
+CREATE FUNCTION _check_outcomes(outcomes jsonb) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+  element jsonb;
+BEGIN
+  IF outcomes IS NULL OR jsonb_typeof(outcomes) <> 'array' THEN
+    RAISE EXCEPTION 'outcomes must be a JSON array' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(jsonb_typeof(outcomes), 'NULL')),
+      HINT = 'Each element is {"delivery_key": "...", "channel": "...", "outcome": "delivered", ...}.';
+  END IF;
+  SELECT e INTO element FROM jsonb_array_elements(outcomes) e WHERE jsonb_typeof(e) <> 'object' LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'an outcome must be a JSON object' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('One is %s.', left(element::text, 100)), HINT = 'It is {"delivery_key": "...", "channel": "...", "outcome": "delivered", ...}.';
+  END IF;
+  SELECT to_jsonb(o) INTO element FROM _outcome_rows(outcomes) o
+  WHERE o.delivery_key IS NULL OR o.channel IS NULL OR o.outcome IS NULL OR o.outcome NOT IN ('delivered', 'failed', 'deferred')
+     OR o.retry_after_s < 0 OR o.retry_after_s = 'NaN'
+  LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'an outcome is not complete' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = left(jsonb_strip_nulls(element)::text, 300),
+      HINT = 'delivery_key and channel are required, outcome is "delivered", "failed" or "deferred", retry_after_s is not negative.';
+  END IF;
+END
+$$;
+
+-- Records outcomes of a claim that the caller has locked; returns how many messages they finish. A message is finished
+-- when each of its channels has an outcome: it gets its delivery row and its place in the log. Where a channel was not
+-- reached, or the message is a retry, _settle does the rest.
+CREATE FUNCTION _record(claim claims, outcomes jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+DECLARE
+  partial    jsonb := _partial(claim.claim_id);
+  done       bigint[] := _finished(claim.claim_id);
+  stranger   text;
+  finished   bigint[];
+  missed     bigint[];
+  incomplete uuid[];
+BEGIN
+  WITH outcome AS MATERIALIZED (
+    SELECT o.delivery_key, o.channel, o.outcome = 'delivered' AS reached FROM _outcome_rows(outcomes || partial) o
+  ), message AS MATERIALIZED (
+    SELECT m.message_id, m.delivery_key, m.channels, m.delivered_channels, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority,
+           m.accepted_at, m.dlq_id
+    FROM _claim_rows(claim) m
+    WHERE m.delivery_key IN (SELECT o.delivery_key FROM outcome o)
+  ), by_channel AS MATERIALIZED (
+    SELECT m.message_id, o.delivery_key, o.channel, bool_or(o.reached) AS reached, bool_and(o.reached) AS all_reached
+    FROM outcome o LEFT JOIN message m ON m.delivery_key = o.delivery_key AND o.channel = ANY (m.channels)
+    GROUP BY m.message_id, o.delivery_key, o.channel
+  ), reported AS MATERIALIZED (
+    SELECT m.message_id, m.delivery_key, r.reached, r.all_reached AND m.dlq_id IS NULL AS happy, r.channels = cardinality(m.channels) AS finished
+    FROM (SELECT c.message_id, count(*) AS channels, array_agg(c.channel) FILTER (WHERE c.reached) AS reached, bool_and(c.all_reached) AS all_reached
+          FROM by_channel c WHERE c.message_id IS NOT NULL GROUP BY c.message_id) AS r
+    JOIN message m USING (message_id)
+    WHERE NOT EXISTS (SELECT FROM unnest(done) d WHERE d = m.message_id)
+  ), delivery AS (
+    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+    SELECT m.alert_id, m.user_id, m.content_hash, to_jsonb(m.delivered_channels || coalesce(r.reached, '{}')), m.delivery_key, m.attempt,
+           m.priority, m.accepted_at
+    FROM reported r JOIN message m USING (message_id)
+    WHERE r.finished AND (r.reached IS NOT NULL OR m.delivered_channels <> '{}')
+  )
+  SELECT (SELECT format('message %s has no channel "%s" in claim %s', c.delivery_key, c.channel, claim.claim_id)
+          FROM by_channel c WHERE c.message_id IS NULL LIMIT 1),
+         array_agg(r.message_id) FILTER (WHERE r.finished),
+         array_agg(r.message_id) FILTER (WHERE r.finished AND NOT r.happy),
+         array_agg(r.delivery_key) FILTER (WHERE NOT r.finished)
+  INTO stranger, finished, missed, incomplete
+  FROM reported r;
+
+  IF stranger IS NOT NULL THEN
+    RAISE EXCEPTION 'an outcome is not of this claim' USING ERRCODE = 'invalid_parameter_value', DETAIL = stranger,
+      HINT = 'Nothing was recorded. Report only messages and channels that claim_batch() returned for this claim.';
+  END IF;
+  IF finished IS NOT NULL OR incomplete IS NOT NULL THEN
+    INSERT INTO claim_log (slot, claim_id, finished, partial, ended)
+    VALUES (claim.slot, claim.claim_id, coalesce(finished, '{}'),
+            CASE WHEN incomplete IS NOT NULL THEN
+              (SELECT jsonb_agg(o) FROM jsonb_array_elements(outcomes) o
+               WHERE (o ->> 'delivery_key')::uuid = ANY (incomplete)
+                 AND NOT EXISTS (SELECT FROM jsonb_array_elements(partial) p
+                                 WHERE p ->> 'delivery_key' = o ->> 'delivery_key' AND p ->> 'channel' = o ->> 'channel')) END,
+            CASE WHEN cardinality(done) + coalesce(cardinality(finished), 0) >= claim.messages THEN 'finished' END);
+  END IF;
+  IF missed IS NOT NULL THEN
+    PERFORM _settle(claim, missed, outcomes || partial);
+  END IF;
+  RETURN coalesce(cardinality(finished), 0);
+END
+$$;
+
+-- What became of finished messages of which some channel was not reached, and of retries: failures are logged, and the
+-- channels still owed become dead letters, one for each fate (waiting, permanent, expired), or go back into the one retried.
+CREATE FUNCTION _settle(claim claims, messages bigint[], outcomes jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+BEGIN
+  PERFORM FROM alert_dlq d
+  WHERE d.id IN (SELECT m.dlq_id FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages) AND m.dlq_id IS NOT NULL)
+  ORDER BY d.id FOR UPDATE;
+
+  WITH message AS MATERIALIZED (
+    SELECT m.* FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages)
+  ), outcome AS MATERIALIZED (
+    SELECT DISTINCT ON (m.message_id, o.channel, o.recipient_id) m.message_id, o.channel, o.recipient_id, o.outcome,
+           coalesce(nullif(left(o.error_class, 100), ''), 'unknown') AS error_class,
+           coalesce(nullif(left(o.error, 2000), ''), 'no error text was given') AS error,
+           CASE WHEN o.retry_after_s IS NOT NULL THEN least(o.retry_after_s, 2592000) END * interval '1 second' AS retry_after, left(o.host, 255) AS host, o.duration_ms,
+           CASE WHEN o.outcome = 'failed' AND o.error_class = 'expired' THEN 'expired'
+                WHEN o.outcome = 'failed' AND o.permanent THEN 'permanent'
+                ELSE 'waiting' END AS fate
+    FROM _outcome_rows(outcomes) o JOIN message m ON m.delivery_key = o.delivery_key AND o.channel = ANY (m.channels)
+  ), failure AS (
+    INSERT INTO delivery_failures (delivery_key, dlq_id, alert_id, user_id, channel, recipient_id, attempt, outcome, error_class, error, host, duration_ms)
+    SELECT m.delivery_key, m.dlq_id, m.alert_id, m.user_id, o.channel, o.recipient_id, m.attempt, o.outcome, o.error_class, o.error, o.host, o.duration_ms
+    FROM outcome o JOIN message m USING (message_id) WHERE o.outcome <> 'delivered'
+  ), owed AS MATERIALIZED (
+    SELECT c.message_id, c.fate, array_agg(c.channel ORDER BY c.channel) AS channels,
+           jsonb_object_agg(c.channel, c.recipients) FILTER (WHERE c.recipients IS NOT NULL) AS owed_recipients,
+           bool_or(c.failed) AS failed, max(c.retry_after) AS retry_after,
+           left(string_agg(c.channel || ': ' || c.error, '; ' ORDER BY c.channel), 4000) AS error_message, min(c.error_class) AS error_class
+    FROM (SELECT o.message_id, o.fate, o.channel, jsonb_agg(o.recipient_id) FILTER (WHERE o.recipient_id IS NOT NULL) AS recipients,
+                 bool_or(o.outcome = 'failed') AS failed, max(o.retry_after) AS retry_after,
+                 string_agg(DISTINCT o.error, ', ') AS error, min(o.error_class) AS error_class
+          FROM outcome o WHERE o.outcome <> 'delivered' GROUP BY o.message_id, o.fate, o.channel) AS c
+    GROUP BY c.message_id, c.fate
+  ), counted AS MATERIALIZED (
+    SELECT o.*, m.dlq_id, p.retry_schedule, p.jitter, coalesce(d.deferrals, 0) AS deferrals, d.deferred_since,
+           -- the letter that was retried goes on with what waits; another fate beside it becomes a letter of its own
+           m.dlq_id IS NOT NULL AND (o.fate = 'waiting' OR NOT EXISTS (SELECT FROM owed w WHERE w.message_id = o.message_id AND w.fate = 'waiting')) AS goes_on,
+           o.failed OR coalesce(d.deferred_since < clock_timestamp() - interval '48 hours', false) AS counts,
+           CASE WHEN m.dlq_id IS NULL THEN 0
+                WHEN o.failed OR d.deferred_since < clock_timestamp() - interval '48 hours' THEN d.retry_count + 1
+                ELSE d.retry_count END AS retry_count
+    FROM owed o JOIN message m USING (message_id)
+    JOIN all_policies p ON p.name = CASE WHEN EXISTS (SELECT FROM all_policies x WHERE x.name = m.priority) THEN m.priority ELSE 'normal' END
+    LEFT JOIN alert_dlq d ON d.id = m.dlq_id
+    WHERE m.dlq_id IS NULL OR d.id IS NOT NULL
+  ), letter AS MATERIALIZED (
+    SELECT c.*,
+           CASE WHEN c.fate <> 'waiting' THEN c.fate
+                WHEN c.counts AND t.delay IS NULL THEN 'exhausted'
+                ELSE 'waiting' END AS state,
+           CASE WHEN c.fate = 'waiting' THEN clock_timestamp() + greatest(t.delay * (1 + CASE WHEN c.counts THEN c.jitter ELSE 0.2 END * random()), c.retry_after) END AS due
+    FROM counted c
+    CROSS JOIN LATERAL (SELECT CASE WHEN c.counts THEN retry_delay(c.retry_count, c.retry_schedule)
+                                    ELSE least(interval '30 seconds' * 2 ^ least(c.deferrals, 10), interval '15 minutes') END AS delay) AS t
+  ), gone_on AS (
+    UPDATE alert_dlq d SET state = l.state, channels = l.channels, owed_recipients = l.owed_recipients, retry_count = l.retry_count,
+           error_message = l.error_message, error_class = l.error_class, last_retry_at = clock_timestamp(),
+           next_retry_at = CASE WHEN l.state = 'waiting' THEN l.due END,
+           deferred_since = CASE WHEN l.counts THEN NULL ELSE coalesce(d.deferred_since, clock_timestamp()) END,
+           deferrals = CASE WHEN l.counts THEN 0 ELSE l.deferrals + 1 END
+    FROM letter l WHERE l.goes_on AND d.id = l.dlq_id
+  ), fresh AS (
+    INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, retry_count, state, channels, owed_recipients,
+                           next_retry_at, deferred_since, deferrals, priority, content_hash, delivery_key, content_key, day_key,
+                           accepted_at, expires_at, traceparent)
+    SELECT m.alert_id, m.user_id, m.alert_data, l.error_message, l.error_class, l.retry_count, l.state, l.channels, l.owed_recipients,
+           CASE WHEN l.state = 'waiting' THEN l.due END, CASE WHEN NOT l.counts THEN clock_timestamp() END,
+           CASE WHEN l.counts THEN 0 ELSE 1 END, m.priority, m.content_hash, m.delivery_key, m.content_key, m.day_key,
+           m.accepted_at, m.expires_at, m.traceparent
+    FROM letter l JOIN message m USING (message_id) WHERE NOT l.goes_on
+  ), delivered AS (
+    DELETE FROM alert_dlq d USING message m
+    WHERE d.id = m.dlq_id AND NOT EXISTS (SELECT FROM owed o WHERE o.message_id = m.message_id)
+  )
+  UPDATE dedup_keys k SET expires_at = greatest(k.expires_at, clock_timestamp() + p.dedup_window)
+  FROM message m JOIN all_policies p ON p.name = m.priority
+  WHERE m.dlq_id IS NOT NULL AND k.key = m.content_key AND k.owner = m.delivery_key
+    AND EXISTS (SELECT FROM outcome o WHERE o.message_id = m.message_id AND o.outcome = 'delivered');
+
+  PERFORM _end_reservations(array_agg(m.delivery_key), array_agg(m.content_hash), array_agg(m.content_key), array_agg(m.day_key))
+  FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages);
+END
+$$;
+
+-- Gives back the keys of those messages that have ended without having reached anybody: the next firing must be heard.
+CREATE FUNCTION _end_reservations(message_keys uuid[], content_hashes text[], content_keys uuid[], day_keys uuid[]) RETURNS void
+LANGUAGE sql VOLATILE
+AS $$
+  DELETE FROM dedup_keys k
+  USING unnest(message_keys, content_hashes, content_keys, day_keys) AS m (delivery_key, content_hash, content_key, day_key)
+  WHERE k.key IN (m.content_key, m.day_key) AND k.owner = m.delivery_key
+    AND NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
+    AND NOT EXISTS (SELECT FROM alert_deliveries d WHERE d.content_hash = m.content_hash AND d.delivery_key = m.delivery_key)
+$$;
+
+-- Ends messages of a claim that are not given to a worker (any more): each channel still owed fails for good.
+CREATE FUNCTION _end_messages(claim claims, messages bigint[], error_class text, error text) RETURNS integer
+LANGUAGE sql VOLATILE
+AS $$
+  SELECT _record(claim, jsonb_agg(jsonb_build_object('delivery_key', m.delivery_key, 'channel', c, 'outcome', 'failed', 'permanent', true,
+                                                     'error_class', error_class, 'error', error)))
+  FROM _claim_rows(claim) m CROSS JOIN LATERAL unnest(m.channels) c
+  WHERE m.message_id = ANY (messages)
+    AND NOT EXISTS (SELECT FROM jsonb_array_elements(_partial(claim.claim_id)) p
+                    WHERE p ->> 'delivery_key' = m.delivery_key::text AND p ->> 'channel' = c)
+$$;
+
+CREATE FUNCTION report(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  claim claims;
+BEGIN
+  PERFORM _require_read_committed('report'), _check_outcomes(outcomes);
+  claim := _own_claim(claim_id, worker);
+  IF EXISTS (SELECT FROM claim_log l WHERE l.claim_id = claim.claim_id AND l.ended IS NOT NULL) THEN
+    RETURN 0;  -- a repetition after a lost acknowledgement
+  END IF;
+  RETURN _record(claim, outcomes);
+END
+$$;

@@ -1,0 +1,213 @@
+-- Dead letters: retry selection, and the functions that users of the system before this one know.
+
+CREATE FUNCTION schedule_retries(max_rows integer DEFAULT 1000) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+DECLARE
+  expired uuid[];
+  queued  integer;
+BEGIN
+  IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 100000 THEN
+    RAISE EXCEPTION 'max_rows is out of range' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(max_rows::text, 'NULL')), HINT = 'Give a number from 1 to 100000.';
+  END IF;
+  IF hold_reason() IS NOT NULL THEN
+    RETURN 0;
+  END IF;
+  WITH due AS MATERIALIZED (
+    SELECT d.id FROM alert_dlq d
+    WHERE d.state = 'waiting' AND d.next_retry_at <= clock_timestamp()
+    ORDER BY d.next_retry_at LIMIT max_rows
+    FOR UPDATE SKIP LOCKED
+  ), picked AS (
+    UPDATE alert_dlq d
+    SET state = CASE WHEN d.expires_at <= clock_timestamp() THEN 'expired' ELSE 'queued' END, next_retry_at = NULL
+    FROM due WHERE d.id = due.id AND d.state = 'waiting'
+    RETURNING d.*
+  ), enqueued AS (
+    INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
+                        content_key, day_key, attempt, dlq_id, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
+    SELECT s.last_value, coalesce(_lane_number(p.lane), 1), i.install_id, d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
+           d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id, pg_column_size(d.alert_data),
+           d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
+    FROM picked d CROSS JOIN outbox_slot s CROSS JOIN install i LEFT JOIN all_policies p ON p.name = d.priority
+    WHERE d.state = 'queued'
+    RETURNING 1
+  )
+  SELECT (SELECT count(*) FROM enqueued), array_agg(d.id) INTO queued, expired FROM picked d WHERE d.state = 'expired';
+  IF expired IS NOT NULL THEN
+    PERFORM _end_letters(expired);
+  END IF;
+  IF queued > 0 THEN
+    PERFORM _wake_drivers();
+  END IF;
+  RETURN queued;
+END
+$$;
+
+CREATE FUNCTION count_waiting() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+  SELECT count(*) FROM alert_dlq WHERE state = 'waiting' AND next_retry_at > clock_timestamp()
+$$;
+
+-- Gives back the keys of dead letters that have just ended.
+CREATE FUNCTION _end_letters(ids uuid[]) RETURNS void
+LANGUAGE sql VOLATILE
+AS $$
+  SELECT _end_reservations(array_agg(d.delivery_key), array_agg(d.content_hash), array_agg(d.content_key), array_agg(d.day_key))
+  FROM alert_dlq d WHERE d.id = ANY (ids)
+$$;
+
+CREATE FUNCTION get_failed_alerts(max_retry_count integer DEFAULT 5, max_rows integer DEFAULT 100) RETURNS SETOF alert_dlq
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  IF max_retry_count IS NULL OR max_retry_count < 0 OR max_rows IS NULL OR max_rows < 0 THEN
+    RAISE EXCEPTION '% must not be negative', CASE WHEN max_retry_count >= 0 THEN 'max_rows' ELSE 'max_retry_count' END
+      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('max_retry_count is %s, max_rows is %s.',
+        coalesce(max_retry_count::text, 'NULL'), coalesce(max_rows::text, 'NULL')), HINT = 'Give whole numbers from 0.';
+  END IF;
+  RETURN QUERY
+  SELECT d.* FROM alert_dlq d
+  WHERE d.state IN ('waiting', 'queued') AND d.retry_count < max_retry_count
+  ORDER BY d.created_at LIMIT max_rows;
+END
+$$;
+
+CREATE FUNCTION _no_such_letter(dlq_id uuid) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  RAISE EXCEPTION 'there is no dead letter %', coalesce(dlq_id::text, 'NULL') USING ERRCODE = 'no_data_found',
+    DETAIL = 'It was delivered, removed, or never there.', HINT = 'SELECT id FROM pgalert.get_failed_alerts() lists those that wait.';
+END
+$$;
+
+-- For a retry worker of one's own: one more retry has failed. Past the schedule the letter is exhausted.
+CREATE FUNCTION increment_retry_count(dlq_id uuid) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  letter alert_dlq;
+  delay  interval;
+BEGIN
+  SELECT d.* INTO letter FROM alert_dlq d WHERE d.id = dlq_id FOR UPDATE;
+  IF NOT FOUND THEN
+    PERFORM _no_such_letter(dlq_id);
+  ELSIF letter.state <> 'waiting' THEN
+    RAISE EXCEPTION 'dead letter % is not waiting', dlq_id USING ERRCODE = 'object_not_in_prerequisite_state',
+      DETAIL = format('Its state is %s.', letter.state),
+      HINT = 'Only a waiting letter is retried by others; a queued one is being sent by a driver.';
+  END IF;
+  SELECT retry_delay(letter.retry_count + 1, p.retry_schedule) INTO delay
+  FROM all_policies p WHERE p.name IN (letter.priority, 'normal') ORDER BY p.name = letter.priority DESC LIMIT 1;
+  UPDATE alert_dlq d SET retry_count = d.retry_count + 1, last_retry_at = clock_timestamp(), next_retry_at = clock_timestamp() + delay,
+                         state = CASE WHEN delay IS NULL THEN 'exhausted' ELSE 'waiting' END
+  WHERE d.id = dlq_id;
+  IF delay IS NULL THEN
+    PERFORM _end_letters(ARRAY[dlq_id]);
+  END IF;
+  RETURN letter.retry_count + 1;
+END
+$$;
+
+CREATE FUNCTION remove_from_dlq(dlq_id uuid) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  letter alert_dlq;
+BEGIN
+  IF dlq_id IS NULL THEN
+    PERFORM _no_such_letter(dlq_id);
+  END IF;
+  DELETE FROM alert_dlq d WHERE d.id = dlq_id RETURNING d.* INTO letter;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM _end_reservations(ARRAY[letter.delivery_key], ARRAY[letter.content_hash], ARRAY[letter.content_key], ARRAY[letter.day_key]);
+  RETURN true;
+END
+$$;
+
+-- An alert that others delivered or failed to deliver, read for the tables: its identity from alert_data.
+CREATE FUNCTION _foreign_alert(alert_id text, alert_data jsonb, OUT user_id text, OUT content_hash text, OUT content_key uuid, OUT priority text)
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  PERFORM _check_text('alert_id', alert_id, 255);
+  IF alert_data IS NULL OR jsonb_typeof(alert_data) <> 'object' THEN
+    RAISE EXCEPTION 'alert_data must be a JSON object' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(jsonb_typeof(alert_data), 'NULL')),
+      HINT = 'Give the alert with its "message" and "user_id".';
+  ELSIF pg_column_size(alert_data) > 1048576 THEN
+    RAISE EXCEPTION 'alert_data is too large' USING ERRCODE = 'program_limit_exceeded',
+      DETAIL = format('It has %s bytes.', pg_column_size(alert_data)), HINT = 'At most 1048576 are allowed.';
+  END IF;
+  user_id := alert_data ->> 'user_id';
+  IF user_id IS NOT NULL THEN
+    PERFORM _check_text('user_id', user_id, 255);
+  END IF;
+  content_hash := compute_content_hash(coalesce(alert_data -> 'condition_json', alert_data -> 'condition'), alert_data ->> 'message', user_id);
+  content_key := _content_key(content_hash, user_id, alert_data ->> 'dedup_key');
+  priority := coalesce(alert_data ->> 'priority', 'normal');
+END
+$$;
+
+CREATE FUNCTION track_delivery(alert_id text, alert_data jsonb, delivery_methods jsonb) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  alert   record;
+  context record;
+  message_key uuid := _message_key();
+  methods text[];
+  id      uuid;
+BEGIN
+  SELECT * INTO alert FROM _foreign_alert(alert_id, alert_data);
+  methods := _enabled_channels(jsonb_build_object('channels', delivery_methods, 'notify_inapp', false));
+  PERFORM _check_channels(methods);
+  IF methods = '{}' THEN
+    RAISE EXCEPTION 'delivery_methods names no channel' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(delivery_methods::text, 'NULL')), HINT = 'Give an array of names such as ["inapp", "email"].';
+  END IF;
+  SELECT * INTO context FROM _delivery_context(alert.priority);
+  INSERT INTO alert_deliveries AS d (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+  VALUES (track_delivery.alert_id, alert.user_id, alert.content_hash, to_jsonb(methods), message_key, 1, alert.priority, clock_timestamp())
+  RETURNING d.id INTO id;
+  PERFORM _reserve(ARRAY[(_day_keys(alert.user_id, alert_id, context.day, context.daily_limit))[1], CASE WHEN context.dedup_window > '0' THEN alert.content_key END],
+                   ARRAY[context.day_end, clock_timestamp() + context.dedup_window], ARRAY[message_key, message_key], clock_timestamp());
+  RETURN id;
+END
+$$;
+
+CREATE FUNCTION push_to_dlq(alert_id text, alert_data jsonb, error_message text) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  alert    record;
+  schedule interval[];
+  owed     text[];
+  id       uuid;
+BEGIN
+  SELECT * INTO alert FROM _foreign_alert(alert_id, alert_data);
+  IF error_message IS NULL OR error_message = '' THEN
+    RAISE EXCEPTION 'error_message must not be empty' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = 'A person will read it to decide what to do.', HINT = 'Give the error that made the delivery fail.';
+  END IF;
+  owed := array_remove(_enabled_channels(alert_data), 'inapp');
+  PERFORM _check_channels(owed), _delivery_context(alert.priority);
+  IF owed = '{}' THEN
+    RAISE EXCEPTION 'the alert names no channel that could be retried' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = 'In-app alerts are delivered by deliver_alert() and do not fail.', HINT = 'Set "channels" or "notify_email" in alert_data.';
+  END IF;
+  SELECT p.retry_schedule INTO schedule FROM all_policies p WHERE p.name = alert.priority;
+  INSERT INTO alert_dlq AS d (alert_id, user_id, alert_data, error_message, error_class, state, channels, next_retry_at, priority, content_hash,
+                              delivery_key, content_key, accepted_at, expires_at)
+  VALUES (push_to_dlq.alert_id, alert.user_id, push_to_dlq.alert_data, left(push_to_dlq.error_message, 4000), 'reported',
+          CASE WHEN retry_delay(0, schedule) IS NULL THEN 'exhausted' ELSE 'waiting' END, owed, clock_timestamp() + retry_delay(0, schedule),
+          alert.priority, alert.content_hash, _message_key(), alert.content_key, clock_timestamp(), (push_to_dlq.alert_data ->> 'expires_at')::timestamptz)
+  RETURNING d.id INTO id;
+  RETURN id;
+END
+$$;

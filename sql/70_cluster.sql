@@ -1,0 +1,94 @@
+-- A copy must page nobody: whether this database may send, and how a person says that it may.
+
+CREATE FUNCTION hold_reason() RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  own       uuid;
+  confirmed confirmed_cluster;
+  database  oid;
+  wanted    text := setting('environment');
+  session   text := coalesce(nullif(current_setting('pgalert.environment', true), ''), 'default');
+BEGIN
+  SELECT i.install_id INTO own FROM install i;
+  SELECT c.* INTO confirmed FROM confirmed_cluster c;
+  IF FOUND THEN
+    IF confirmed.install_id <> own THEN
+      RETURN 'this database was restored from a dump of another; if its messages are to be sent from here: SELECT pgalert.confirm_cluster()';
+    END IF;
+    SELECT d.oid INTO database FROM pg_database d WHERE d.datname = current_database();
+    IF confirmed.database_oid <> database THEN
+      RETURN 'this database was copied from another of the same server; if its messages are to be sent from here: SELECT pgalert.confirm_cluster()';
+    END IF;
+  END IF;
+  IF wanted <> session THEN
+    RETURN format('this database is of environment "%s", the driver of "%s"; set the driver''s environment, or SELECT pgalert.set_setting(''environment'', ''%s'')',
+                  wanted, session, session);
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+-- Messages of another installation are copied with a transaction id of this one, so that they lie in front of the new
+-- cursors; the slots are locked first, so that what producers accept meanwhile is either among them or comes after.
+CREATE FUNCTION confirm_cluster() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+DECLARE
+  own      uuid;
+  restored boolean;
+  snapshot pg_snapshot;
+  last     claims;
+  open_claim claims;
+  largest  bigint;
+  kept     bigint;
+BEGIN
+  PERFORM _require_read_committed('confirm_cluster');
+  PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
+  LOCK TABLE outbox_0, outbox_1, outbox_2, claims_0, claims_1, claims_2, claim_log_0, claim_log_1, claim_log_2 IN ACCESS EXCLUSIVE MODE;
+  SELECT i.install_id INTO own FROM install i;
+  restored := EXISTS (SELECT FROM confirmed_cluster c WHERE c.install_id <> own);
+
+  CREATE TEMPORARY TABLE pgalert_kept (LIKE outbox) ON COMMIT DROP;
+  FOR lane IN 0 .. 2 LOOP
+    last := _cursor(lane::smallint);
+    INSERT INTO pg_temp.pgalert_kept
+    SELECT o.* FROM outbox o
+    WHERE o.lane = last.lane
+      AND CASE WHEN restored AND o.install_id = own THEN true  -- accepted here, since the restore
+               WHEN pg_visible_in_snapshot(o.xid, last.lo) THEN false
+               WHEN pg_visible_in_snapshot(o.xid, last.hi) THEN (o.xid, o.message_id) > (last.upto_xid, last.upto_id)
+               ELSE true END;
+  END LOOP;
+  FOR open_claim IN
+    SELECT c.* FROM claims c
+    WHERE c.messages > 0 AND NOT EXISTS (SELECT FROM claim_log l WHERE l.claim_id = c.claim_id AND l.ended IS NOT NULL)
+  LOOP
+    INSERT INTO pg_temp.pgalert_kept
+    SELECT (jsonb_populate_record(o, jsonb_build_object(
+             'channels', array(SELECT c FROM unnest(o.channels) c EXCEPT SELECT p ->> 'channel' FROM jsonb_array_elements(_partial(open_claim.claim_id)) p
+                               WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'outcome' = 'delivered'),
+             'delivered_channels', o.delivered_channels || array(SELECT DISTINCT p ->> 'channel' FROM jsonb_array_elements(_partial(open_claim.claim_id)) p
+                               WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'outcome' = 'delivered')))).*
+    FROM _claim_rows(open_claim) o
+    WHERE o.message_id <> ALL (_finished(open_claim.claim_id)) AND NOT (restored AND o.install_id = own);
+  END LOOP;
+
+  TRUNCATE outbox_0, outbox_1, outbox_2, claims_0, claims_1, claims_2, claim_log_0, claim_log_1, claim_log_2;
+  SELECT greatest(max(k.message_id), (SELECT last_value FROM message_id)) INTO largest FROM pg_temp.pgalert_kept k;
+  PERFORM setval('pgalert.message_id', largest);
+  UPDATE pg_temp.pgalert_kept k SET slot = s.last_value, xid = pg_current_xact_id(), install_id = own FROM outbox_slot s;
+  INSERT INTO outbox SELECT k.* FROM pg_temp.pgalert_kept k;
+  GET DIAGNOSTICS kept = ROW_COUNT;
+  DROP TABLE pg_temp.pgalert_kept;
+
+  snapshot := _cursor_snapshot();
+  INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
+  SELECT s.last_value, lane, nextval('pgalert.claim_id'), snapshot, snapshot, '0', 0, '0', 0, 0, 0, '', 'infinity'
+  FROM outbox_slot s, generate_series(0, 2) lane;
+  DELETE FROM confirmed_cluster;
+  PERFORM _confirm_first_use();
+  PERFORM _wake_drivers();
+  RETURN kept;
+END
+$$;

@@ -1,0 +1,64 @@
+-- Who may do what: nothing for PUBLIC; the four roles call functions, and these belong to a role that cannot log in.
+
+DO $$
+DECLARE
+  object record;
+BEGIN
+  FOR object IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c
+                WHERE c.relnamespace = 'pgalert'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+                  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'i' AND c.relkind = 'S')
+                ORDER BY c.relkind = 'S'
+  LOOP
+    EXECUTE format('ALTER %s %s OWNER TO pgalert_owner', CASE object.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, object.name);
+    -- All user data is dumped, table by table and sequence by sequence: the mark of a partitioned table does nothing.
+    IF object.relkind = 'r' AND object.name::text NOT IN ('pgalert.install', 'pgalert.lane_high', 'pgalert.lane_normal', 'pgalert.lane_low') THEN
+      PERFORM pg_extension_config_dump(object.name, '');
+    END IF;
+  END LOOP;
+  FOR object IN SELECT c.oid::regclass AS name FROM pg_class c
+                WHERE c.relnamespace = 'pgalert'::regnamespace AND c.relkind = 'S' AND c.relpersistence = 'p'
+  LOOP
+    PERFORM pg_extension_config_dump(object.name, '');
+  END LOOP;
+  FOR object IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.pronamespace = 'pgalert'::regnamespace LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO pgalert_owner', object.name);
+  END LOOP;
+END
+$$;
+ALTER TYPE pgalert.firing OWNER TO pgalert_owner;
+
+GRANT USAGE, CREATE ON SCHEMA pgalert TO pgalert_owner;
+GRANT USAGE ON SCHEMA pgalert TO pgalert_producer, pgalert_driver, pgalert_operator, pgalert_monitor;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgalert FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA pgalert FROM PUBLIC;
+REVOKE ALL ON TYPE pgalert.firing FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION
+  pgalert.compute_content_hash(jsonb), pgalert.compute_content_hash(jsonb, text, text),
+  pgalert.normalize_channels(jsonb), pgalert.normalize_channels(jsonb, boolean, boolean),
+  pgalert.retry_delay(integer, interval[]), pgalert.next_retry_at(integer, timestamptz, interval[])
+TO pgalert_producer, pgalert_driver, pgalert_operator, pgalert_monitor;
+
+GRANT EXECUTE ON FUNCTION
+  pgalert.deliver_alert(jsonb, text, text, interval, text), pgalert.deliver_alerts(jsonb[]),
+  pgalert.check_duplicate_delivery(text, interval), pgalert.track_delivery(text, jsonb, jsonb), pgalert.push_to_dlq(text, jsonb, text),
+  pgalert.inbox(text, boolean, bigint, integer), pgalert.mark_read(text, bigint[]), pgalert.inbox_channel(text), pgalert.listen_inbox(interval)
+TO pgalert_producer;
+
+GRANT EXECUTE ON FUNCTION
+  pgalert.claim_batch(text, integer, interval), pgalert.report(bigint, text, jsonb), pgalert.extend_lease(bigint, text, interval),
+  pgalert.release_claim(bigint, text), pgalert.announce_sleep(interval), pgalert.schedule_retries(integer), pgalert.maintain(),
+  pgalert.rotate_outbox(), pgalert.count_waiting(), pgalert.schedule_jobs(), pgalert.unschedule_jobs(), pgalert._require_pg_cron()
+TO pgalert_driver;
+
+GRANT EXECUTE ON FUNCTION
+  pgalert.get_failed_alerts(integer, integer), pgalert.increment_retry_count(uuid), pgalert.remove_from_dlq(uuid),
+  pgalert.push_to_dlq(text, jsonb, text), pgalert.add_recipient(text, text, text), pgalert.remove_recipient(bigint),
+  pgalert.list_recipients(text), pgalert.set_setting(text, text), pgalert.confirm_cluster(), pgalert.count_waiting()
+TO pgalert_operator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON pgalert.policies, pgalert.channels TO pgalert_operator;
+GRANT SELECT ON pgalert.alert_deliveries, pgalert.alert_dlq, pgalert.delivery_failures, pgalert.suppressed_alerts TO pgalert_operator;
+
+GRANT EXECUTE ON FUNCTION pgalert.alert_history(text, text) TO pgalert_producer, pgalert_operator;
+GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.queue_depth(), pgalert.open_claims() TO pgalert_driver, pgalert_operator, pgalert_monitor;
+GRANT SELECT ON pgalert.all_policies TO pgalert_operator, pgalert_monitor;

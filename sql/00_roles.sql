@@ -8,7 +8,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role_name) THEN
       BEGIN
         EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
-      EXCEPTION WHEN duplicate_object THEN
+      EXCEPTION WHEN duplicate_object OR unique_violation THEN
         NULL;  -- another database of this cluster creates the extension at this moment
       END;
     ELSE

@@ -19,12 +19,13 @@
 
 -- Who this database is -----------------------------------------------------------------------------------------------
 
-CREATE TABLE install (
-  only_row   boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-  install_id uuid NOT NULL
-);
-COMMENT ON TABLE install IS 'Identity of this installation. Made by CREATE EXTENSION and never dumped, so a restored database has a new one.';
-INSERT INTO install (install_id) VALUES (gen_random_uuid());
+-- Identity of this installation, fixed when this script runs: a restored database has a new one, pg_upgrade and physical
+-- copies keep it. A function, since each enqueue needs it and a constant costs nothing.
+DO $$
+BEGIN
+  EXECUTE format('CREATE FUNCTION _install_id() RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS %L', format('SELECT %L::uuid', gen_random_uuid()));
+END
+$$;
 
 CREATE TABLE confirmed_cluster (
   only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -32,7 +33,7 @@ CREATE TABLE confirmed_cluster (
   database_oid oid NOT NULL,
   confirmed_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE confirmed_cluster IS 'The installation whose messages lie here; written at first use and by confirm_cluster(). Where it differs from install, this is a copy and nothing is claimed.';
+COMMENT ON TABLE confirmed_cluster IS 'The installation whose messages lie here; written at first use and by confirm_cluster(). Where it differs from _install_id(), this is a copy and nothing is claimed.';
 
 -- What a user sets ---------------------------------------------------------------------------------------------------
 
@@ -211,12 +212,14 @@ COMMENT ON TABLE lane_high IS 'Empty: locked by whoever claims from this lane.';
 COMMENT ON TABLE lane_normal IS 'Empty: locked by whoever claims from this lane.';
 COMMENT ON TABLE lane_low IS 'Empty: locked by whoever claims from this lane.';
 
--- Times in milliseconds since 1970, in sequences: no transaction id, no WAL, no dead row. A crash resets them to START.
-CREATE UNLOGGED SEQUENCE drivers_asleep_until START 9223372036854775807;
-CREATE UNLOGGED SEQUENCE inboxes_listening_until START 1;
-CREATE UNLOGGED SEQUENCE leases_searched_at START 1;
-CREATE UNLOGGED SEQUENCE lease_low_water START 1;
-COMMENT ON SEQUENCE drivers_asleep_until IS 'Until when a driver may be asleep and wants NOTIFY. The start value means: not known, so notify.';
+-- Times in milliseconds since 1970, in sequences: no transaction id, no WAL, no dead row. A crash resets them to 1, not called.
+CREATE UNLOGGED SEQUENCE drivers_asleep_until;
+CREATE UNLOGGED SEQUENCE inboxes_listening_until;
+CREATE UNLOGGED SEQUENCE leases_searched_at;
+CREATE UNLOGGED SEQUENCE lease_low_water;
+CREATE UNLOGGED SEQUENCE first_use_seen;
+COMMENT ON SEQUENCE first_use_seen IS 'Called once confirmed_cluster was seen to have its row, so that not every firing looks.';
+COMMENT ON SEQUENCE drivers_asleep_until IS 'Until when a driver may be asleep and wants NOTIFY. Not called means: not known, so notify.';
 COMMENT ON SEQUENCE inboxes_listening_until IS 'Until when some live inbox wants NOTIFY.';
 COMMENT ON SEQUENCE leases_searched_at IS 'When claim_batch last looked for leases that ran out.';
 COMMENT ON SEQUENCE lease_low_water IS 'All claims below this claim_id have ended.';

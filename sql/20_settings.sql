@@ -12,9 +12,11 @@ AS $$
 $$;
 
 CREATE FUNCTION setting(name text) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
-  SELECT coalesce((SELECT s.value FROM settings s WHERE s.name = setting.name), _default_setting(setting.name))
+BEGIN
+  RETURN coalesce((SELECT s.value FROM settings s WHERE s.name = setting.name), _default_setting(name));
+END
 $$;
 
 CREATE FUNCTION set_setting(name text, value text) RETURNS void
@@ -24,7 +26,8 @@ DECLARE
   valid boolean;
 BEGIN
   IF name IS NULL OR _default_setting(name) IS NULL THEN
-    RAISE EXCEPTION 'there is no setting "%"', name USING ERRCODE = 'undefined_object',
+    RAISE EXCEPTION 'there is no setting "%"', coalesce(name, 'NULL') USING ERRCODE = 'undefined_object',
+      DETAIL = 'A name that nothing reads would have no effect.',
       HINT = 'Settings are time_zone, environment, rotate_bytes, retention.';
   END IF;
   IF value IS NULL THEN
@@ -56,14 +59,24 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION _builtin_policy(name text) RETURNS policies
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+BEGIN
+  RETURN CASE name
+    WHEN 'high' THEN ROW(name, name, '{1 minute,5 minutes,30 minutes,2 hours,12 hours}'::interval[], 0::double precision, interval '24 hours', 1)
+    WHEN 'normal' THEN ROW(name, name, '{5 minutes,30 minutes,2 hours,12 hours,24 hours}'::interval[], 0::double precision, interval '24 hours', 1)
+    WHEN 'low' THEN ROW(name, name, '{30 minutes,2 hours,12 hours,24 hours,48 hours}'::interval[], 0::double precision, interval '24 hours', 1)
+  END;
+END
+$$;
+
 CREATE VIEW all_policies AS
 SELECT p.name, p.lane, p.retry_schedule, p.jitter, p.dedup_window, p.daily_limit FROM policies p
 UNION ALL
-SELECT b.name, b.name, b.retry_schedule::interval[], 0, interval '24 hours', 1
-FROM (VALUES ('high', '{1 minute,5 minutes,30 minutes,2 hours,12 hours}'),
-             ('normal', '{5 minutes,30 minutes,2 hours,12 hours,24 hours}'),
-             ('low', '{30 minutes,2 hours,12 hours,24 hours,48 hours}')) AS b (name, retry_schedule)
-WHERE NOT EXISTS (SELECT FROM policies p WHERE p.name = b.name);
+SELECT b.name, b.lane, b.retry_schedule, b.jitter, b.dedup_window, b.daily_limit
+FROM unnest('{high,normal,low}'::text[]) AS n (name) CROSS JOIN LATERAL _builtin_policy(n.name) AS b
+WHERE NOT EXISTS (SELECT FROM policies p WHERE p.name = n.name);
 COMMENT ON VIEW all_policies IS 'Policies in force: rows of policies, and the built-in ones that no row replaces.';
 
 CREATE FUNCTION _lane_number(lane text) RETURNS smallint
@@ -104,6 +117,7 @@ BEGIN
   PERFORM _check_text('user_id', user_id, 255), _check_text('address', address, 2048);
   IF channel IS NULL OR channel = 'inapp' THEN
     RAISE EXCEPTION 'channel % takes no address', coalesce(quote_ident(channel), 'NULL') USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = 'An address belongs to one channel, and inapp has none.',
       HINT = 'In-app alerts reach every user; other channels need an address.';
   END IF;
   PERFORM _check_channels(ARRAY[channel]);

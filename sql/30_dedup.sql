@@ -2,6 +2,9 @@
 --
 -- Order: callers look for live keys first and answer without writing. Whoever goes on reserves keys of days before keys
 -- of contents, each sorted, so that two calls cannot wait for each other.
+--
+-- Functions on the way of every alert are PL/pgSQL, which keeps their plans: a SQL function that is not inlined is planned
+-- anew in each transaction.
 
 CREATE FUNCTION _content_key(content_hash text, user_id text, dedup_key text) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -24,17 +27,29 @@ BEGIN
 END
 $$;
 
--- Which of the keys somebody holds at the given time.
-CREATE FUNCTION _live_keys(keys uuid[], at timestamptz) RETURNS uuid[]
-LANGUAGE sql STABLE
+-- The first key of a day that nobody holds at the given time, or NULL.
+CREATE FUNCTION _free_day(days uuid[], at timestamptz) RETURNS uuid
+LANGUAGE plpgsql STABLE
 AS $$
-  SELECT array_agg(k.key) FROM dedup_keys k WHERE k.key = ANY (keys) AND k.expires_at > at
+DECLARE
+  day uuid;
+BEGIN
+  FOREACH day IN ARRAY days LOOP
+    IF NOT EXISTS (SELECT FROM dedup_keys k WHERE k.key = day AND k.expires_at > at) THEN
+      RETURN day;
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END
 $$;
 
 -- Reserves keys in the order given and returns those it got; waits for a transaction that holds one uncommitted.
 CREATE FUNCTION _reserve(keys uuid[], until timestamptz[], owners uuid[], at timestamptz) RETURNS uuid[]
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+  got uuid[];
+BEGIN
   WITH reserved AS (
     INSERT INTO dedup_keys AS held (key, expires_at, owner)
     SELECT w.key, w.expires_at, w.owner
@@ -43,8 +58,10 @@ AS $$
     ORDER BY w.place
     ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner
       WHERE held.expires_at <= at
-    RETURNING key)
-  SELECT coalesce(array_agg(key), '{}') FROM reserved
+    RETURNING held.key)
+  SELECT coalesce(array_agg(r.key), '{}') INTO got FROM reserved r;
+  RETURN got;
+END
 $$;
 
 -- Gives keys back that are still their owner's: by now another message may hold them.
@@ -59,9 +76,9 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 BEGIN
   PERFORM _check_text('content_hash', content_hash, 255);
-  IF lookback IS NULL OR lookback < '0' THEN
-    RAISE EXCEPTION 'lookback must not be negative' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = format('It is %s.', coalesce(lookback::text, 'NULL')), HINT = 'Give an interval such as ''24 hours''.';
+  IF lookback IS NULL OR lookback NOT BETWEEN '0' AND '100 years' THEN
+    RAISE EXCEPTION 'lookback is out of range' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', coalesce(lookback::text, 'NULL')), HINT = 'Give an interval from 0 to 100 years, such as ''24 hours''.';
   END IF;
   RETURN EXISTS (SELECT FROM alert_deliveries d
                  WHERE d.content_hash = check_duplicate_delivery.content_hash AND d.delivered_at > clock_timestamp() - lookback)

@@ -2,28 +2,32 @@
 
 -- Everything that a firing needs to know beside the alert, in one look.
 CREATE FUNCTION _delivery_context(priority text,
-  OUT install_id uuid, OUT slot smallint, OUT day date, OUT day_end timestamptz,
+  OUT slot smallint, OUT day date, OUT day_end timestamptz,
   OUT lane smallint, OUT dedup_window interval, OUT daily_limit integer)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
   zone text;
-  confirmed boolean;
+  policy policies;
 BEGIN
-  SELECT i.install_id, s.last_value, coalesce(z.value, _default_setting('time_zone')), c.only_row, _lane_number(p.lane), p.dedup_window, p.daily_limit
-  INTO install_id, slot, zone, confirmed, lane, dedup_window, daily_limit
-  FROM install i CROSS JOIN outbox_slot s
-  LEFT JOIN confirmed_cluster c ON true
-  LEFT JOIN settings z ON z.name = 'time_zone'
-  LEFT JOIN all_policies p ON p.name = priority;
+  SELECT z.value INTO zone FROM settings z WHERE z.name = 'time_zone';
+  SELECT p.* INTO policy FROM policies p WHERE p.name = priority;
+  IF NOT FOUND THEN
+    policy := _builtin_policy(priority);
+  END IF;
+  slot := coalesce(pg_sequence_last_value('pgalert.outbox_slot'), 0);
+  lane := _lane_number(policy.lane);
+  dedup_window := policy.dedup_window;
+  daily_limit := policy.daily_limit;
   IF lane IS NULL THEN
     RAISE EXCEPTION 'there is no policy "%"', priority USING ERRCODE = 'undefined_object',
       DETAIL = 'An alert''s "priority" names its policy.',
       HINT = 'Built in are high, normal and low; add others to pgalert.policies.';
   END IF;
-  IF confirmed IS NULL THEN
+  IF pg_sequence_last_value('pgalert.first_use_seen') IS NULL THEN
     PERFORM _confirm_first_use();
   END IF;
+  zone := coalesce(zone, _default_setting('time_zone'));
   day := (clock_timestamp() AT TIME ZONE zone)::date;
   day_end := (day + 1)::timestamp AT TIME ZONE zone;
 END
@@ -31,11 +35,17 @@ $$;
 
 -- The first message says whose the messages here are; a restored copy then differs from it.
 CREATE FUNCTION _confirm_first_use() RETURNS void
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
 AS $$
-  INSERT INTO confirmed_cluster (install_id, database_oid)
-  SELECT i.install_id, d.oid FROM install i, pg_database d WHERE d.datname = current_database()
-  ON CONFLICT DO NOTHING
+BEGIN
+  IF NOT EXISTS (SELECT FROM confirmed_cluster) THEN
+    INSERT INTO confirmed_cluster (install_id, database_oid)
+    SELECT _install_id(), d.oid FROM pg_database d WHERE d.datname = current_database()
+    ON CONFLICT DO NOTHING;
+  ELSIF pg_current_xact_id_if_assigned() IS NULL THEN  -- else the row may be this transaction's own, and be rolled back
+    PERFORM nextval('pgalert.first_use_seen');
+  END IF;
+END
 $$;
 
 CREATE FUNCTION _check_window(dedup_window interval) RETURNS void
@@ -56,6 +66,7 @@ AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   started   timestamptz := clock_timestamp();
@@ -66,10 +77,9 @@ DECLARE
   expiry    timestamptz;
   content   uuid;
   days      uuid[];
-  live      uuid[];
-  wanted    uuid[];
-  got       uuid[];
   day       uuid;
+  wanted    integer;
+  got       integer;
   verdict   text;
   data      jsonb;
 BEGIN
@@ -77,7 +87,9 @@ BEGIN
   IF dedup_window IS NOT NULL THEN
     PERFORM _check_window(dedup_window);
   END IF;
-  PERFORM _check_channels(fired.channels);
+  IF NOT fired.channels <@ '{inapp,email,slack,sms,webhook}' THEN
+    PERFORM _check_channels(fired.channels);
+  END IF;
   SELECT * INTO context FROM _delivery_context(fired.priority);
   IF fired.channels = '{}' THEN
     RETURN 'no_channels';
@@ -99,25 +111,27 @@ BEGIN
   days := _day_keys(user_id, fired.alert_id, context.day, context.daily_limit);
 
   LOOP
-    live := _live_keys(content || days, started);
-    day := NULL;
-    IF content = ANY (live) THEN
+    IF EXISTS (SELECT FROM dedup_keys k WHERE k.key = content AND k.expires_at > started) THEN
       verdict := 'duplicate';
-    ELSIF days <@ live THEN
-      verdict := 'capped';
-    ELSIF content IS NULL AND days IS NULL THEN
-      EXIT;
     ELSE
       IF days IS NOT NULL THEN
-        day := CASE WHEN live IS NULL THEN days[1]
-                    ELSE (SELECT d FROM unnest(days) WITH ORDINALITY AS t (d, n) WHERE d <> ALL (live) ORDER BY n LIMIT 1) END;
+        day := _free_day(days, started);
       END IF;
-      wanted := ARRAY[day, content];
-      got := _reserve(wanted, ARRAY[context.day_end, started + keep_for], ARRAY[message_key, message_key], started);
-      EXIT WHEN array_remove(wanted, NULL) <@ got;
-      -- Another session won a key between the look and the reservation: keep nothing, and look again at what it left.
-      PERFORM _give_back(got, array_fill(message_key, ARRAY[cardinality(got)]));
-      CONTINUE;
+      wanted := (content IS NOT NULL)::integer + (day IS NOT NULL)::integer;
+      IF days IS NOT NULL AND day IS NULL THEN
+        verdict := 'capped';
+      ELSE
+        INSERT INTO dedup_keys AS held (key, expires_at, owner)
+        SELECT k.key, k.expires_at, message_key
+        FROM (VALUES (day, context.day_end), (content, started + keep_for)) AS k (key, expires_at)
+        WHERE k.key IS NOT NULL
+        ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner WHERE held.expires_at <= started;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        EXIT WHEN got = wanted;
+        -- Another session won a key between the look and the reservation: keep nothing, and look again at what it left.
+        PERFORM _give_back(ARRAY[day, content], ARRAY[message_key, message_key]);
+        CONTINUE;
+      END IF;
     END IF;
     INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
     VALUES (fired.alert_id, deliver_alert.user_id, verdict, fired.content_hash);
@@ -136,7 +150,7 @@ BEGIN
   END IF;
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-  VALUES (context.slot, context.lane, context.install_id, message_key, fired.alert_id, deliver_alert.user_id, fired.priority,
+  VALUES (context.slot, context.lane, _install_id(), message_key, fired.alert_id, deliver_alert.user_id, fired.priority,
           array_remove(fired.channels, 'inapp'), CASE WHEN 'inapp' = ANY (fired.channels) THEN '{inapp}' ELSE '{}' END::text[],
           fired.content_hash, content, day, pg_column_size(data), started, started, expiry, deliver_alert.traceparent, data);
   PERFORM _wake_drivers();

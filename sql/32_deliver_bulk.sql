@@ -83,6 +83,7 @@ $$;
 
 CREATE FUNCTION deliver_alerts(alerts jsonb[]) RETURNS TABLE (ordinal integer, status text, delivery_key uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -173,7 +174,7 @@ BEGIN
 
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-  SELECT context.slot, f.lane, context.install_id, f.message_key, f.alert_id, f.user_id, f.priority,
+  SELECT context.slot, f.lane, _install_id(), f.message_key, f.alert_id, f.user_id, f.priority,
          array_remove(f.channels, 'inapp'), CASE WHEN 'inapp' = ANY (f.channels) THEN '{inapp}' ELSE '{}' END::text[],
          f.content_hash, f.content_key, f.day_keys[verdicts[f.ordinal]], pg_column_size(f.alert_data), started, started,
          f.expires_at, f.traceparent, f.alert_data

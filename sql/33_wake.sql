@@ -25,8 +25,8 @@ DECLARE
 BEGIN
   PERFORM _check_nap(nap);
   until := _now_ms() + (extract(epoch FROM nap) * 1000)::bigint;
-  SELECT last_value INTO known FROM drivers_asleep_until;
-  IF until > known OR known = 9223372036854775807 THEN
+  known := pg_sequence_last_value('pgalert.drivers_asleep_until');
+  IF known IS NULL OR until > known THEN
     PERFORM setval('pgalert.drivers_asleep_until', until);
   END IF;
 END
@@ -36,12 +36,11 @@ CREATE FUNCTION _wake_drivers() RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  until bigint;
+  until bigint := pg_sequence_last_value('pgalert.drivers_asleep_until');
 BEGIN
-  SELECT last_value INTO until FROM drivers_asleep_until;
-  IF until > _now_ms() THEN
+  IF until IS NULL OR until > _now_ms() THEN
     PERFORM pg_notify('pgalert_outbox', '');
-    IF until = 9223372036854775807 THEN
+    IF until IS NULL THEN
       -- Nobody has said so since the server started: notify for ten seconds, in which a sleeping driver renews it.
       PERFORM setval('pgalert.drivers_asleep_until', _now_ms() + 10000);
     END IF;
@@ -61,7 +60,7 @@ DECLARE
 BEGIN
   PERFORM _check_nap(nap);
   until := _now_ms() + (extract(epoch FROM nap) * 1000)::bigint;
-  IF until > (SELECT last_value FROM inboxes_listening_until) THEN
+  IF until > coalesce(pg_sequence_last_value('pgalert.inboxes_listening_until'), 0) THEN
     PERFORM setval('pgalert.inboxes_listening_until', until);
   END IF;
 END
@@ -71,7 +70,7 @@ CREATE FUNCTION _wake_inbox(user_id text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-  IF (SELECT last_value FROM inboxes_listening_until) > _now_ms() THEN
+  IF coalesce(pg_sequence_last_value('pgalert.inboxes_listening_until'), 0) > _now_ms() THEN
     PERFORM pg_notify(inbox_channel(user_id), '');
   END IF;
 END

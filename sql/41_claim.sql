@@ -12,10 +12,6 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION _check_worker(worker text) RETURNS void
-LANGUAGE sql IMMUTABLE
-AS $$ SELECT _check_text('worker', worker, 255) $$;
-
 CREATE FUNCTION _check_lease(lease interval) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 AS $$
@@ -60,24 +56,28 @@ $$;
 
 -- Claims that have not ended, oldest first.
 CREATE FUNCTION _open_claims() RETURNS SETOF claims
-LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
   SELECT c.* FROM claims c
-  WHERE c.claim_id >= (SELECT last_value FROM lease_low_water) AND c.messages > 0
+  WHERE c.claim_id >= coalesce(pg_sequence_last_value('pgalert.lease_low_water'), 1) AND c.messages > 0
     AND NOT EXISTS (SELECT FROM claim_log l WHERE l.claim_id = c.claim_id AND l.ended IS NOT NULL)
   ORDER BY c.claim_id
 $$;
 
 CREATE FUNCTION _finished(claim_id bigint) RETURNS bigint[]
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 AS $$
-  SELECT coalesce(array_agg(f), '{}') FROM claim_log l CROSS JOIN LATERAL unnest(l.finished) f WHERE l.claim_id = _finished.claim_id
+BEGIN
+  RETURN (SELECT coalesce(array_agg(f), '{}') FROM claim_log l CROSS JOIN LATERAL unnest(l.finished) f WHERE l.claim_id = _finished.claim_id);
+END
 $$;
 
 CREATE FUNCTION _partial(claim_id bigint) RETURNS jsonb
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 AS $$
-  SELECT coalesce(jsonb_agg(p), '[]') FROM claim_log l CROSS JOIN LATERAL jsonb_array_elements(l.partial) p WHERE l.claim_id = _partial.claim_id
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(p), '[]') FROM claim_log l CROSS JOIN LATERAL jsonb_array_elements(l.partial) p WHERE l.claim_id = _partial.claim_id);
+END
 $$;
 
 -- All messages of a claim's window part.
@@ -226,7 +226,7 @@ CREATE FUNCTION _search_is_due() RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-  IF (SELECT last_value FROM leases_searched_at) BETWEEN _now_ms() - 1000 AND _now_ms() THEN
+  IF pg_sequence_last_value('pgalert.leases_searched_at') BETWEEN _now_ms() - 1000 AND _now_ms() THEN
     RETURN false;
   END IF;
   PERFORM setval('pgalert.leases_searched_at', _now_ms());
@@ -239,7 +239,7 @@ RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id t
                priority text, channels text[], recipients jsonb, alert_data jsonb, attempt integer, dlq_id uuid,
                enqueued_at timestamptz, traceparent text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
-  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -247,7 +247,7 @@ DECLARE
   lanes  integer[] := '{0,1,2}';
   past   bigint[];
 BEGIN
-  PERFORM _require_read_committed('claim_batch'), _check_worker(worker), _check_lease(lease);
+  PERFORM _require_read_committed('claim_batch'), _check_text('worker', worker, 255), _check_lease(lease);
   IF max_messages IS NULL OR max_messages NOT BETWEEN 1 AND 10000 THEN
     RAISE EXCEPTION 'max_messages is out of range' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('It is %s.', coalesce(max_messages::text, 'NULL')), HINT = 'Give a number from 1 to 10000.';
@@ -323,9 +323,10 @@ DECLARE
   claim claims;
 BEGIN
   IF claim_id IS NULL THEN
-    RAISE EXCEPTION 'claim_id must not be NULL' USING ERRCODE = 'null_value_not_allowed', HINT = 'Give the claim_id of claim_batch().';
+    RAISE EXCEPTION 'claim_id must not be NULL' USING ERRCODE = 'null_value_not_allowed',
+      DETAIL = 'It names the messages that are spoken of.', HINT = 'Give the claim_id of claim_batch().';
   END IF;
-  PERFORM _check_worker(worker);
+  PERFORM _check_text('worker', worker, 255);
   SELECT c.* INTO claim FROM claims c WHERE c.claim_id = _own_claim.claim_id FOR UPDATE;
   IF NOT FOUND OR claim.messages = 0 THEN
     PERFORM _lease_lost(claim_id, 'There is no such claim, or it ended long ago.');

@@ -43,7 +43,7 @@ $$;
 -- when each of its channels has an outcome: it gets its delivery row and its place in the log. Where a channel was not
 -- reached, or the message is a retry, _settle does the rest.
 CREATE FUNCTION _record(claim claims, outcomes jsonb) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   partial    jsonb := _partial(claim.claim_id);
@@ -109,7 +109,7 @@ $$;
 -- What became of finished messages of which some channel was not reached, and of retries: failures are logged, and the
 -- channels still owed become dead letters, one for each fate (waiting, permanent, expired), or go back into the one retried.
 CREATE FUNCTION _settle(claim claims, messages bigint[], outcomes jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
   PERFORM FROM alert_dlq d
@@ -194,13 +194,15 @@ $$;
 
 -- Gives back the keys of those messages that have ended without having reached anybody: the next firing must be heard.
 CREATE FUNCTION _end_reservations(message_keys uuid[], content_hashes text[], content_keys uuid[], day_keys uuid[]) RETURNS void
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
 AS $$
+BEGIN
   DELETE FROM dedup_keys k
   USING unnest(message_keys, content_hashes, content_keys, day_keys) AS m (delivery_key, content_hash, content_key, day_key)
   WHERE k.key IN (m.content_key, m.day_key) AND k.owner = m.delivery_key
     AND NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
-    AND NOT EXISTS (SELECT FROM alert_deliveries d WHERE d.content_hash = m.content_hash AND d.delivery_key = m.delivery_key)
+    AND NOT EXISTS (SELECT FROM alert_deliveries d WHERE d.content_hash = m.content_hash AND d.delivery_key = m.delivery_key);
+END
 $$;
 
 -- Ends messages of a claim that are not given to a worker (any more): each channel still owed fails for good.

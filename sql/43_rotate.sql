@@ -5,7 +5,7 @@
 -- then each of its transactions has ended, and a row is unclaimed when the cursor's window has it behind its position, or
 -- hi does not see it. Probes of the index, no scan.
 CREATE FUNCTION _slot_is_claimed(slot smallint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   last claims;

@@ -1,7 +1,7 @@
 -- Dead letters: retry selection, and the functions that users of the system before this one know.
 
 CREATE FUNCTION schedule_retries(max_rows integer DEFAULT 1000) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   expired uuid[];
@@ -27,10 +27,10 @@ BEGIN
   ), enqueued AS (
     INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
                         content_key, day_key, attempt, dlq_id, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-    SELECT s.last_value, coalesce(_lane_number(p.lane), 1), i.install_id, d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
+    SELECT s.last_value, coalesce(_lane_number(p.lane), 1), _install_id(), d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
            d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id, pg_column_size(d.alert_data),
            d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
-    FROM picked d CROSS JOIN outbox_slot s CROSS JOIN install i LEFT JOIN all_policies p ON p.name = d.priority
+    FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority
     WHERE d.state = 'queued'
     RETURNING 1
   )

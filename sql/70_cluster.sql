@@ -4,16 +4,14 @@ CREATE FUNCTION hold_reason() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 DECLARE
-  own       uuid;
   confirmed confirmed_cluster;
   database  oid;
   wanted    text := setting('environment');
   session   text := coalesce(nullif(current_setting('pgalert.environment', true), ''), 'default');
 BEGIN
-  SELECT i.install_id INTO own FROM install i;
-  SELECT c.* INTO confirmed FROM confirmed_cluster c;
+  SELECT c.* INTO confirmed FROM confirmed_cluster c LIMIT 1;
   IF FOUND THEN
-    IF confirmed.install_id <> own THEN
+    IF confirmed.install_id <> _install_id() THEN
       RETURN 'this database was restored from a dump of another; if its messages are to be sent from here: SELECT pgalert.confirm_cluster()';
     END IF;
     SELECT d.oid INTO database FROM pg_database d WHERE d.datname = current_database();
@@ -35,7 +33,7 @@ CREATE FUNCTION confirm_cluster() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 DECLARE
-  own      uuid;
+  own      uuid := _install_id();
   restored boolean;
   snapshot pg_snapshot;
   last     claims;
@@ -46,7 +44,6 @@ BEGIN
   PERFORM _require_read_committed('confirm_cluster');
   PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
   LOCK TABLE outbox_0, outbox_1, outbox_2, claims_0, claims_1, claims_2, claim_log_0, claim_log_1, claim_log_2 IN ACCESS EXCLUSIVE MODE;
-  SELECT i.install_id INTO own FROM install i;
   restored := EXISTS (SELECT FROM confirmed_cluster c WHERE c.install_id <> own);
 
   CREATE TEMPORARY TABLE pgalert_kept (LIKE outbox) ON COMMIT DROP;

@@ -1,7 +1,7 @@
 -- Upkeep: rotation, expired keys, partitions of the logs, and its schedule in pg_cron.
 
 CREATE UNLOGGED SEQUENCE dedup_purge_page MINVALUE 0 START 0;
-CREATE UNLOGGED SEQUENCE partitions_kept_at START 1;
+CREATE UNLOGGED SEQUENCE partitions_kept_at;
 COMMENT ON SEQUENCE dedup_purge_page IS 'Page of dedup_keys at which the next purge goes on.';
 COMMENT ON SEQUENCE partitions_kept_at IS 'When partitions were last looked after, in milliseconds since 1970.';
 
@@ -104,7 +104,7 @@ BEGIN
     RETURN jsonb_build_object('held', held);
   END IF;
   done := jsonb_build_object('dedup_keys_purged', _purge_dedup_keys(2000));
-  IF (SELECT last_value FROM partitions_kept_at) NOT BETWEEN _now_ms() - 3600000 AND _now_ms() THEN
+  IF NOT coalesce(pg_sequence_last_value('pgalert.partitions_kept_at') BETWEEN _now_ms() - 3600000 AND _now_ms(), false) THEN
     PERFORM setval('pgalert.partitions_kept_at', _now_ms());
     SELECT * INTO partitions FROM _keep_partitions();
     done := done || jsonb_build_object('partitions_added', partitions.added, 'partitions_dropped', partitions.dropped);

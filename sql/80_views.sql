@@ -2,7 +2,7 @@
 
 -- Messages of a lane that are not claimed, in order, at most max_rows.
 CREATE FUNCTION _unclaimed_rows(lane smallint, max_rows bigint) RETURNS SETOF outbox
-LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   last claims := _cursor(lane);

@@ -11,7 +11,7 @@ BEGIN
   LOOP
     EXECUTE format('ALTER %s %s OWNER TO pgalert_owner', CASE object.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, object.name);
     -- All user data is dumped, table by table and sequence by sequence: the mark of a partitioned table does nothing.
-    IF object.relkind = 'r' AND object.name::text NOT IN ('pgalert.install', 'pgalert.lane_high', 'pgalert.lane_normal', 'pgalert.lane_low') THEN
+    IF object.relkind = 'r' AND object.name::text NOT IN ('pgalert.lane_high', 'pgalert.lane_normal', 'pgalert.lane_low') THEN
       PERFORM pg_extension_config_dump(object.name, '');
     END IF;
   END LOOP;

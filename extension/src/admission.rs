@@ -23,7 +23,10 @@ pub fn admit(applicants: &[Applicant]) -> Vec<i32> {
     let mut contents = HashSet::new();
     let mut days: HashMap<[u8; 16], u64> = HashMap::new();
     let verdict = |applicant: &Applicant| {
-        if applicant.content.is_some_and(|content| applicant.content_taken || contents.contains(&content)) {
+        if applicant
+            .content
+            .is_some_and(|content| applicant.content_taken || contents.contains(&content))
+        {
             return DUPLICATE;
         }
         let mut place = 0;
@@ -46,12 +49,19 @@ mod tests {
     use super::*;
 
     fn applicant(content: u8, day: u8, daily_limit: u32) -> Applicant {
-        Applicant { content: Some([content; 16]), content_taken: false, day: Some([day; 16]), daily_limit, places_taken: 0 }
+        Applicant {
+            content: Some([content; 16]),
+            content_taken: false,
+            day: Some([day; 16]),
+            daily_limit,
+            places_taken: 0,
+        }
     }
 
     #[test]
     fn the_first_of_a_content_and_of_a_day_is_admitted() {
-        let firings = [applicant(1, 1, 1), applicant(1, 2, 1), applicant(2, 1, 1), applicant(2, 3, 1)];
+        let firings =
+            [applicant(1, 1, 1), applicant(1, 2, 1), applicant(2, 1, 1), applicant(2, 3, 1)];
         assert_eq!(admit(&firings), [1, DUPLICATE, CAPPED, 1]);
     }
 
@@ -64,7 +74,13 @@ mod tests {
 
     #[test]
     fn without_keys_all_are_admitted() {
-        let free = || Applicant { content: None, content_taken: false, day: None, daily_limit: 0, places_taken: 0 };
+        let free = || Applicant {
+            content: None,
+            content_taken: false,
+            day: None,
+            daily_limit: 0,
+            places_taken: 0,
+        };
         assert_eq!(admit(&[free(), free()]), [0, 0]);
     }
 }

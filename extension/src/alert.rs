@@ -60,14 +60,17 @@ pub fn read_firing(
     }
     check_size("alert", alert, MAX_ALERT_BYTES)?;
     let user_id = check_id("user_id", user_id)?;
-    let message = message.filter(|text| !text.is_empty()).ok_or(Error::Empty { what: "message" })?;
+    let message =
+        message.filter(|text| !text.is_empty()).ok_or(Error::Empty { what: "message" })?;
     check_size("message", message, MAX_MESSAGE_BYTES)?;
     if let Some(traceparent) = traceparent {
         check_traceparent(traceparent)?;
     }
     let fields: Fields = read(alert)?;
     let id = match fields.id.map(RawValue::get) {
-        Some(number) if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Some(number.to_owned()),
+        Some(number) if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+            Some(number.to_owned())
+        }
         _ => text("id", fields.id)?,
     };
     let alert_id = check_id("id", id.as_deref())?.to_owned();
@@ -96,7 +99,11 @@ pub fn read_firing(
 /// The channels that an alert asks for, sorted by name.
 pub fn enabled(alert: &str) -> Result<Vec<String>, Error> {
     let channels = channels::of_alert(alert)?;
-    Ok(channels.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.into_owned()).collect())
+    Ok(channels
+        .into_iter()
+        .filter(|(_, wanted)| *wanted)
+        .map(|(name, _)| name.into_owned())
+        .collect())
 }
 
 fn text(what: &'static str, value: Option<&RawValue>) -> Result<Option<String>, Error> {
@@ -141,7 +148,13 @@ fn check_traceparent(value: &str) -> Result<(), Error> {
 fn looks_like_time(text: &str) -> bool {
     let date = text.as_bytes();
     date.len() >= 10
-        && date.iter().take(10).enumerate().all(|(at, b)| if at == 4 || at == 7 { *b == b'-' } else { b.is_ascii_digit() })
+        && date.iter().take(10).enumerate().all(|(at, b)| {
+            if at == 4 || at == 7 {
+                *b == b'-'
+            } else {
+                b.is_ascii_digit()
+            }
+        })
 }
 
 #[cfg(test)]
@@ -159,14 +172,23 @@ mod tests {
         assert_eq!(firing.alert_name.as_deref(), Some("VIX"));
         assert_eq!(firing.priority, "normal");
         assert_eq!(firing.channels, ["inapp"]);
-        assert_eq!(firing.content_hash, hash::alert_hash(Some(r#"{"a": 1}"#), Some("m"), Some("u1")).unwrap());
+        assert_eq!(
+            firing.content_hash,
+            hash::alert_hash(Some(r#"{"a": 1}"#), Some("m"), Some("u1")).unwrap()
+        );
     }
 
     #[test]
     fn condition_json_comes_before_condition() {
         let hash = |alert| fire(alert).unwrap().content_hash;
-        assert_eq!(hash(r#"{"id": "a", "condition_json": 1, "condition": 2}"#), hash(r#"{"id": "b", "condition": 1}"#));
-        assert_eq!(hash(r#"{"id": "a", "condition_json": null, "condition": 2}"#), hash(r#"{"id": "b", "condition": 2}"#));
+        assert_eq!(
+            hash(r#"{"id": "a", "condition_json": 1, "condition": 2}"#),
+            hash(r#"{"id": "b", "condition": 1}"#)
+        );
+        assert_eq!(
+            hash(r#"{"id": "a", "condition_json": null, "condition": 2}"#),
+            hash(r#"{"id": "b", "condition": 2}"#)
+        );
     }
 
     #[test]
@@ -189,13 +211,18 @@ mod tests {
         assert_eq!(fire(&long).unwrap_err(), Error::TooLong { what: "id", chars: 256, limit: 255 });
         assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(""), None).is_err());
         assert!(read_firing(Some(r#"{"id": 1}"#), None, Some("m"), None).is_err());
-        assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(&"x".repeat(262_145)), None).is_err());
+        assert!(
+            read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(&"x".repeat(262_145)), None).is_err()
+        );
     }
 
     #[test]
     fn a_traceparent_is_of_its_form() {
-        assert!(check_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_ok());
-        for bad in ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", "00-0af7-b7-01"] {
+        assert!(
+            check_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_ok()
+        );
+        for bad in ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", "00-0af7-b7-01"]
+        {
             assert!(check_traceparent(bad).is_err(), "{bad}");
         }
     }

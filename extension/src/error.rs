@@ -96,7 +96,8 @@ impl Error {
             Error::TooLong { chars, .. } => format!("It has {chars} characters."),
             Error::TooLarge { bytes, .. } => format!("It has {bytes} bytes."),
             Error::ControlCharacter { .. } => {
-                "Line breaks and other control characters could forge a header of what is sent.".into()
+                "Line breaks and other control characters could forge a header of what is sent."
+                    .into()
             }
             Error::ChannelName { .. } => {
                 "A name is a lower-case letter, then lower-case letters, digits and underscores."

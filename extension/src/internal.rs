@@ -98,9 +98,13 @@ fn _window_ranges(
     lo: &str,
     hi: &str,
     after_xid: &str,
-) -> Result<TableIterator<'static, (name!(from_xid, String), name!(below_xid, String))>, ErrorReport> {
-    let ranges = snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, read_xid(after_xid)?);
-    Ok(TableIterator::new(ranges.into_iter().map(|(from, below)| (from.to_string(), below.to_string()))))
+) -> Result<TableIterator<'static, (name!(from_xid, String), name!(below_xid, String))>, ErrorReport>
+{
+    let ranges =
+        snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, read_xid(after_xid)?);
+    Ok(TableIterator::new(
+        ranges.into_iter().map(|(from, below)| (from.to_string(), below.to_string())),
+    ))
 }
 
 fn read_xid(text: &str) -> Result<u64, Error> {

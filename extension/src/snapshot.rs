@@ -17,7 +17,8 @@ pub type Range = (u64, u64);
 impl Snapshot {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut parts = text.split(':');
-        let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(|| unreadable(text));
+        let mut number =
+            || parts.next().and_then(|part| part.parse().ok()).ok_or_else(|| unreadable(text));
         let (xmin, xmax) = (number()?, number()?);
         let in_progress = match parts.next() {
             None => return Err(unreadable(text)),
@@ -53,7 +54,8 @@ impl Snapshot {
 
 /// The transactions that `hi` sees and `lo` does not, as ascending ranges; those below `after` are left out.
 pub fn window_ranges(lo: &Snapshot, hi: &Snapshot, after: u64) -> Vec<Range> {
-    let in_progress_in_lo = lo.in_progress.iter().filter(|xid| hi.sees(**xid)).map(|xid| (*xid, xid + 1));
+    let in_progress_in_lo =
+        lo.in_progress.iter().filter(|xid| hi.sees(**xid)).map(|xid| (*xid, xid + 1));
     let mut ranges: Vec<Range> = in_progress_in_lo.collect();
     let mut from = lo.xmax;
     for xid in hi.in_progress.iter().copied().filter(|xid| *xid >= lo.xmax) {

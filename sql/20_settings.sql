@@ -151,6 +151,24 @@ AS $$
   ORDER BY r.user_id, r.channel, r.recipient_id
 $$;
 
+-- Fields of an alert, or of an element of deliver_alerts(), that are text where they are given. A user may be a number.
+CREATE FUNCTION _check_text_fields(objects jsonb[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+  wrong record;
+BEGIN
+  SELECT f.name, jsonb_typeof(o -> f.name) AS kind INTO wrong
+  FROM unnest(objects) o CROSS JOIN unnest('{user_id,message,priority,dedup_key,dedup_window,traceparent}'::text[]) AS f (name)
+  WHERE jsonb_typeof(o -> f.name) IN ('object', 'array', 'boolean') OR jsonb_typeof(o -> f.name) = 'number' AND f.name <> 'user_id'
+  LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION '% must be text', wrong.name USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is a JSON %s.', wrong.kind), HINT = format('Give %s as a JSON string.', wrong.name);
+  END IF;
+END
+$$;
+
 -- Text that goes into headers and logs: not empty, not too long, no control characters.
 CREATE FUNCTION _check_text(what text, value text, max_length integer) RETURNS void
 LANGUAGE plpgsql IMMUTABLE

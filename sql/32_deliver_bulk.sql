@@ -30,6 +30,7 @@ DECLARE
   firings firing[];
   named   record;
 BEGIN
+  PERFORM _check_text_fields(alerts);
   FOR named IN SELECT DISTINCT unnest(alerts) -> 'alert' ->> 'priority' AS priority LOOP
     PERFORM _delivery_context(coalesce(named.priority, 'normal'));  -- refuses an unknown policy
   END LOOP;

@@ -195,6 +195,7 @@ DECLARE
   candidate record;
   old       claims;
   left_over bigint[];
+  lost      boolean;
   tries     smallint;
 BEGIN
   IF pg_current_xact_id_if_assigned() IS NULL THEN
@@ -209,12 +210,13 @@ BEGIN
     SELECT coalesce(array_agg(o.message_id ORDER BY o.xid, o.message_id), '{}') INTO left_over
     FROM _claim_rows(old) o
     WHERE NOT EXISTS (SELECT FROM unnest(_finished(old.claim_id)) f WHERE f = o.message_id);
-    tries := old.takeovers + CASE WHEN old.lease_until = '-infinity' THEN 0 ELSE 1 END;
-    IF tries > max_takeovers AND cardinality(left_over) = 1 THEN
+    lost := old.lease_until <> '-infinity';  -- what was given back, or split off and not held since, took no worker down
+    tries := old.takeovers + lost::integer;
+    IF lost AND tries > max_takeovers AND cardinality(left_over) = 1 THEN
       PERFORM _end_messages(old, left_over, 'lease_lost', 'each worker that held this message was lost');
       CONTINUE;
     END IF;
-    RETURN _pass_on(old, left_over, least(max_messages, CASE WHEN tries > max_takeovers THEN (cardinality(left_over) + 1) / 2
+    RETURN _pass_on(old, left_over, least(max_messages, CASE WHEN lost AND tries > max_takeovers THEN (cardinality(left_over) + 1) / 2
                                                              ELSE cardinality(left_over) END), tries, worker, lease);
   END LOOP;
   RETURN NULL;
@@ -261,6 +263,9 @@ BEGIN
     IF _search_is_due() THEN
       PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
       claim := _take_over(worker, max_messages, lease);
+      IF claim.claim_id IS NOT NULL THEN
+        PERFORM setval('pgalert.leases_searched_at', 1);  -- there may be more: the next claim looks again
+      END IF;
     END IF;
     IF claim.claim_id IS NULL THEN
       IF (SELECT last_value % 8 = 7 FROM pgalert.claim_id) THEN

@@ -144,9 +144,13 @@ BEGIN
     RAISE EXCEPTION 'alert_data is too large' USING ERRCODE = 'program_limit_exceeded',
       DETAIL = format('It has %s bytes.', pg_column_size(alert_data)), HINT = 'At most 1048576 are allowed.';
   END IF;
+  PERFORM _check_text_fields(ARRAY[alert_data]);
   user_id := alert_data ->> 'user_id';
   IF user_id IS NOT NULL THEN
     PERFORM _check_text('user_id', user_id, 255);
+  END IF;
+  IF alert_data ->> 'dedup_key' IS NOT NULL THEN
+    PERFORM _check_text('dedup_key', alert_data ->> 'dedup_key', 255);
   END IF;
   content_hash := compute_content_hash(coalesce(alert_data -> 'condition_json', alert_data -> 'condition'), alert_data ->> 'message', user_id);
   content_key := _content_key(content_hash, user_id, alert_data ->> 'dedup_key');

@@ -61,24 +61,27 @@ BEGIN
     SELECT c.* FROM claims c
     WHERE c.messages > 0 AND NOT EXISTS (SELECT FROM claim_log l WHERE l.claim_id = c.claim_id AND l.ended IS NOT NULL)
   LOOP
+    -- A channel is done where all of its recipients were reached; else the whole of it is tried again.
     INSERT INTO pg_temp.pgalert_kept
     SELECT (jsonb_populate_record(o, jsonb_build_object(
-             'channels', array(SELECT c FROM unnest(o.channels) c EXCEPT SELECT p ->> 'channel' FROM jsonb_array_elements(_partial(open_claim.claim_id)) p
-                               WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'outcome' = 'delivered'),
-             'delivered_channels', o.delivered_channels || array(SELECT DISTINCT p ->> 'channel' FROM jsonb_array_elements(_partial(open_claim.claim_id)) p
-                               WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'outcome' = 'delivered')))).*
+             'channels', array(SELECT c FROM unnest(o.channels) c WHERE c <> ALL (done.channels)),
+             'delivered_channels', o.delivered_channels || done.channels))).*
     FROM _claim_rows(open_claim) o
+    CROSS JOIN LATERAL (SELECT array(SELECT p ->> 'channel' FROM jsonb_array_elements(_partial(open_claim.claim_id)) p
+                                     WHERE p ->> 'delivery_key' = o.delivery_key::text
+                                     GROUP BY 1 HAVING bool_and(p ->> 'outcome' = 'delivered')) AS channels) AS done
     WHERE o.message_id <> ALL (_finished(open_claim.claim_id)) AND NOT (restored AND o.install_id = own);
   END LOOP;
 
   TRUNCATE outbox_0, outbox_1, outbox_2, claims_0, claims_1, claims_2, claim_log_0, claim_log_1, claim_log_2;
   SELECT greatest(max(k.message_id), (SELECT last_value FROM message_id)) INTO largest FROM pg_temp.pgalert_kept k;
   PERFORM setval('pgalert.message_id', largest);
-  UPDATE pg_temp.pgalert_kept k SET slot = s.last_value, xid = pg_current_xact_id(), install_id = own FROM outbox_slot s;
+  UPDATE pg_temp.pgalert_kept k SET slot = (SELECT s.last_value FROM outbox_slot s), xid = pg_current_xact_id(), install_id = own;
   INSERT INTO outbox SELECT k.* FROM pg_temp.pgalert_kept k;
   GET DIAGNOSTICS kept = ROW_COUNT;
   DROP TABLE pg_temp.pgalert_kept;
 
+  PERFORM setval('pgalert.lease_low_water', 1);
   snapshot := _cursor_snapshot();
   INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
   SELECT s.last_value, lane, nextval('pgalert.claim_id'), snapshot, snapshot, '0', 0, '0', 0, 0, 0, '', 'infinity'

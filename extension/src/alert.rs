@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::channels;
 use crate::error::Error;
 use crate::hash;
-use crate::json::{describe, read};
+use crate::json::{check_depth, describe, read};
 
 /// Characters of an id, a user or a dedup key: they go into headers and indexes.
 const MAX_ID_CHARS: usize = 255;
@@ -99,6 +99,7 @@ pub fn read_firing(
 /// The channels that an alert asks for, sorted by name.
 pub fn enabled(alert: &str) -> Result<Vec<String>, Error> {
     let channels = channels::of_alert(alert)?;
+    check_depth(alert)?;
     Ok(channels
         .into_iter()
         .filter(|(_, wanted)| *wanted)
@@ -207,6 +208,11 @@ mod tests {
         ] {
             assert_eq!(fire(alert).unwrap_err().to_string(), expected, "{alert}");
         }
+        let deep = |levels| {
+            format!(r#"{{"id": "[\"[", "x": {}{}}}"#, "[".repeat(levels), "]".repeat(levels))
+        };
+        assert!(fire(&deep(99)).is_ok());
+        assert_eq!(fire(&deep(100)).unwrap_err(), Error::TooDeep { limit: 100 });
         let long = format!(r#"{{"id": "{}"}}"#, "é".repeat(256));
         assert_eq!(fire(&long).unwrap_err(), Error::TooLong { what: "id", chars: 256, limit: 255 });
         assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(""), None).is_err());

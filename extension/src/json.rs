@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 use crate::error::{excerpt, Error};
 
+/// Levels of an alert.
+const MAX_DEPTH: usize = 100;
+
 /// A key without its escapes.
 #[derive(serde::Deserialize)]
 pub struct Key<'a>(#[serde(borrow)] pub Cow<'a, str>);
@@ -42,6 +45,27 @@ impl<'de> Deserialize<'de> for Entries<'de> {
 /// Reads `text` as `T`, one of the types above or of serde_json.
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|e| Error::UnreadableJson { reason: e.to_string() })
+}
+
+/// Refuses JSON of more levels than readers behind us can be trusted to read: most stop at 128, and may wrap it.
+pub fn check_depth(text: &str) -> Result<(), Error> {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(Error::TooDeep { limit: MAX_DEPTH });
+                }
+            }
+            b'}' | b']' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What a value is, in the words of an error's DETAIL.

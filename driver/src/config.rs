@@ -1,0 +1,395 @@
+//! Configuration: defaults, file, environment and flags become one checked value. Nothing is opened here but the files
+//! that it names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+use toml::{Table, Value};
+
+use crate::connect::Params;
+
+/// The reference of all keys, and their defaults.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+const SYSTEM_FILE: &str = "/etc/pgalert/pgalert.toml";
+const HIDDEN: &str = "********";
+
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path} is not TOML: {source}")]
+    Syntax { path: String, source: Box<toml::de::Error> },
+    #[error("{file}: there is no key \"{key}\"\nhint: `pgalert config --defaults` lists all keys")]
+    UnknownKey { file: String, key: String },
+    #[error("{file}: \"{key}\" is a secret and may not stand in a file that others read\nhint: use {env}, or {key}_file")]
+    SecretInFile { file: String, key: String, env: String },
+    #[error("{name} cannot be \"{value}\": {reason}")]
+    BadValue { name: String, value: String, reason: String },
+    #[error("configuration: {0}")]
+    Invalid(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub database: Database,
+    pub worker: Worker,
+    pub email: Email,
+    pub webhook: Webhook,
+    pub log: Log,
+    /// The effective values, for `pgalert config`.
+    #[serde(skip)]
+    table: Table,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: Secret,
+    pub password_file: String,
+    pub environment: String,
+    pub listen: bool,
+    #[serde(deserialize_with = "duration")]
+    pub poll_max: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    pub batch_size: u16,
+    pub max_in_flight: u32,
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub report_interval: Duration,
+    pub report_size: usize,
+    #[serde(deserialize_with = "duration")]
+    pub retry_interval: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub maintain_interval: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Email {
+    pub host: String,
+    pub port: u16,
+    pub security: Security,
+    pub ca_file: String,
+    pub username: String,
+    pub password: Secret,
+    pub password_file: String,
+    pub from: String,
+    pub concurrency: u32,
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Security {
+    Starttls,
+    Tls,
+    None,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    pub enabled: bool,
+    pub allow_http: bool,
+    pub concurrency: u32,
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A text that Debug does not show.
+#[derive(Clone, Deserialize, PartialEq)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str(if self.0.is_empty() { "" } else { HIDDEN })
+    }
+}
+
+/// What flags set. Each wins over file and environment.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    pub database_url: Option<String>,
+    pub log_level: Option<String>,
+    pub log_format: Option<LogFormat>,
+}
+
+type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Config {
+    pub fn load(
+        file: Option<&Path>,
+        env: Environment,
+        overrides: Overrides,
+    ) -> Result<Self, ConfigError> {
+        let mut table = parse(DEFAULTS, "the defaults")?;
+        let named =
+            file.map(Path::to_path_buf).or_else(|| env("PGALERT_CONFIG").map(PathBuf::from));
+        let file = named.or_else(|| Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists()));
+        if let Some(path) = file {
+            let text = fs::read_to_string(&path)
+                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            let name = path.display().to_string();
+            overlay_file(&mut table, parse(&text, &name)?, &name)?;
+        }
+        overlay_environment(&mut table, env)?;
+        if let Some(url) = overrides.database_url {
+            set(&mut table, "database", "url", Value::String(url));
+        }
+        if let Some(level) = overrides.log_level {
+            set(&mut table, "log", "level", Value::String(level));
+        }
+        if let Some(format) = overrides.log_format {
+            let name = if format == LogFormat::Json { "json" } else { "text" };
+            set(&mut table, "log", "format", Value::String(name.into()));
+        }
+        let mut config: Config = Value::Table(table.clone())
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Invalid(e.to_string()))?;
+        config.table = table;
+        config.check()?;
+        config.email.password = secret(&config.email.password, &config.email.password_file)?;
+        Ok(config)
+    }
+
+    /// The effective values as TOML, without secrets.
+    pub fn shown(&self) -> String {
+        let mut table = self.table.clone();
+        for (section, key) in SECRETS {
+            if let Some(Value::String(text)) =
+                table.get_mut(*section).and_then(|section| section.get_mut(*key))
+            {
+                if !text.is_empty() {
+                    *text = match *section {
+                        "database" => Params::parse(text, &|_| None)
+                            .map_or_else(|_| HIDDEN.into(), |params| params.redacted()),
+                        _ => HIDDEN.into(),
+                    };
+                }
+            }
+        }
+        table.to_string()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let worker = &self.worker;
+        let rules = [
+            ((1..=10_000).contains(&worker.batch_size), "worker.batch_size is from 1 to 10000"),
+            (worker.max_in_flight >= 1, "worker.max_in_flight is at least 1"),
+            (worker.report_size >= 1, "worker.report_size is at least 1"),
+            (
+                (Duration::from_millis(100)..=Duration::from_secs(86_400)).contains(&worker.lease),
+                "worker.lease is from 100ms to 24h",
+            ),
+            (!worker.report_interval.is_zero(), "worker.report_interval is more than 0"),
+            (!worker.maintain_interval.is_zero(), "worker.maintain_interval is more than 0"),
+            (!self.database.poll_max.is_zero(), "database.poll_max is more than 0"),
+            (self.email.concurrency >= 1, "email.concurrency is at least 1"),
+            (self.webhook.concurrency >= 1, "webhook.concurrency is at least 1"),
+            (
+                self.email.host.is_empty() || !self.email.from.is_empty(),
+                "email.from is needed where email.host is set",
+            ),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(ConfigError::Invalid((*rule).into())),
+            None => Ok(()),
+        }
+    }
+}
+
+const SECRETS: &[(&str, &str)] = &[("database", "url"), ("email", "password")];
+
+fn parse(text: &str, path: &str) -> Result<Table, ConfigError> {
+    text.parse()
+        .map_err(|source| ConfigError::Syntax { path: path.into(), source: Box::new(source) })
+}
+
+fn set(table: &mut Table, section: &str, key: &str, value: Value) {
+    if let Some(Value::Table(section)) = table.get_mut(section) {
+        section.insert(key.into(), value);
+    }
+}
+
+fn overlay_file(table: &mut Table, file: Table, name: &str) -> Result<(), ConfigError> {
+    for (section, values) in file {
+        let Value::Table(values) = values else {
+            return Err(ConfigError::UnknownKey { file: name.into(), key: section });
+        };
+        let Some(Value::Table(known)) = table.get_mut(&section) else {
+            return Err(ConfigError::UnknownKey { file: name.into(), key: section });
+        };
+        for (key, value) in values {
+            if !known.contains_key(&key) {
+                return Err(ConfigError::UnknownKey {
+                    file: name.into(),
+                    key: format!("{section}.{key}"),
+                });
+            }
+            if key == "password" {
+                let env = env_name(&section, &key);
+                return Err(ConfigError::SecretInFile {
+                    file: name.into(),
+                    key: format!("{section}.{key}"),
+                    env,
+                });
+            }
+            known.insert(key, value);
+        }
+    }
+    Ok(())
+}
+
+fn env_name(section: &str, key: &str) -> String {
+    format!("PGALERT_{}_{}", section.to_uppercase(), key.to_uppercase())
+}
+
+/// Variables of keys; each is read as the type that its default has.
+fn overlay_environment(table: &mut Table, env: Environment) -> Result<(), ConfigError> {
+    if let Some(url) = env("DATABASE_URL") {
+        set(table, "database", "url", Value::String(url));
+    }
+    for (section, values) in table.iter_mut() {
+        let Value::Table(values) = values else { continue };
+        for (key, value) in values.iter_mut() {
+            let name = env_name(section, key);
+            let Some(text) = env(&name) else { continue };
+            let parsed = match value {
+                Value::Integer(_) => {
+                    text.parse().map(Value::Integer).map_err(|_| "it is a whole number")
+                }
+                Value::Boolean(_) => {
+                    text.parse().map(Value::Boolean).map_err(|_| "it is true or false")
+                }
+                _ => Ok(Value::String(text.clone())),
+            };
+            *value = parsed.map_err(|reason| ConfigError::BadValue {
+                name,
+                value: text,
+                reason: reason.into(),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn secret(value: &Secret, file: &str) -> Result<Secret, ConfigError> {
+    if file.is_empty() {
+        return Ok(value.clone());
+    }
+    read_secret(Path::new(file))
+}
+
+/// The content of a file that holds one secret; a line break at its end does not count.
+pub fn read_secret(path: &Path) -> Result<Secret, ConfigError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+    Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(|e| {
+        serde::de::Error::custom(format!(
+            "\"{text}\" is no duration such as \"500ms\" or \"30s\": {e}"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let path =
+            std::env::temp_dir().join(format!("pgalert-config-{}.toml", uuid::Uuid::new_v4()));
+        fs::write(&path, file).unwrap();
+        let lookup = |name: &str| {
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
+        };
+        let config = Config::load(Some(&path), &lookup, Overrides::default());
+        fs::remove_file(path).unwrap();
+        config
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let config = load(
+            "[worker]\nbatch_size = 7\nreport_size = 8\n",
+            &[("PGALERT_WORKER_BATCH_SIZE", "9")],
+        )
+        .unwrap();
+        assert_eq!((config.worker.batch_size, config.worker.report_size), (9, 8));
+        assert_eq!(config.worker.lease, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_named() {
+        for (file, env, expected) in [
+            ("[worker]\nbatchsize = 1\n", ("", ""), "there is no key \"worker.batchsize\""),
+            ("[slcak]\n", ("", ""), "there is no key \"slcak\""),
+            (
+                "",
+                ("PGALERT_WORKER_BATCH_SIZE", "many"),
+                "PGALERT_WORKER_BATCH_SIZE cannot be \"many\"",
+            ),
+            ("[worker]\nlease = \"soon\"\n", ("", ""), "\"soon\" is no duration"),
+            ("[worker]\nbatch_size = 0\n", ("", ""), "worker.batch_size is from 1 to 10000"),
+            ("[email]\nhost = \"localhost\"\n", ("", ""), "email.from is needed"),
+        ] {
+            let error = load(file, &[env]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_refused_in_the_file_and_hidden_in_what_is_shown() {
+        let error = load("[email]\npassword = \"hunter2\"\n", &[]).unwrap_err().to_string();
+        assert!(error.contains("PGALERT_EMAIL_PASSWORD") && !error.contains("hunter2"), "{error}");
+        let env =
+            [("PGALERT_EMAIL_PASSWORD", "hunter2"), ("DATABASE_URL", "postgres://me:hunter2@db/x")];
+        let config = load("", &env).unwrap();
+        assert_eq!(config.email.password.expose(), "hunter2");
+        assert!(!config.shown().contains("hunter2"), "{}", config.shown());
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,87 @@
+//! A connection that is made again when it is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::{Client, Notification};
+use tracing::{info, warn};
+
+use crate::connect::{connect, ConnectError, Connected, Params};
+use crate::database::{self, DatabaseError};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+pub struct Link {
+    params: Arc<Params>,
+    /// What it is for, in logs.
+    name: &'static str,
+    listens: bool,
+    connected: Option<Connected>,
+    pause: Duration,
+}
+
+impl Link {
+    pub fn new(params: Arc<Params>, name: &'static str, listens: bool) -> Self {
+        Self { params, name, listens, connected: None, pause: FIRST_PAUSE }
+    }
+
+    /// Connects once; a fault is the caller's to tell.
+    pub async fn open(&mut self) -> Result<&Client, ConnectError> {
+        if self.connected.as_ref().is_none_or(|connected| connected.client.is_closed()) {
+            self.connected = None;
+            let connected = connect(&self.params).await?;
+            if self.listens {
+                database::listen(&connected.client)
+                    .await
+                    .map_err(|e| ConnectError::Refused(e.to_string()))?;
+            }
+            info!(connection = self.name, host = %connected.host, tls = connected.tls, "connected");
+            self.pause = FIRST_PAUSE;
+            self.connected = Some(connected);
+        }
+        match &self.connected {
+            Some(connected) => Ok(&connected.client),
+            None => Err(ConnectError::Refused("not connected".into())),
+        }
+    }
+
+    /// Connects, waiting as long as it takes.
+    pub async fn reopen(&mut self) -> &Client {
+        loop {
+            match self.open().await {
+                Ok(_) => break,
+                Err(error) => {
+                    let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
+                    warn!(connection = self.name, %error, retry_in_ms = pause.as_millis() as u64, "no connection to the database");
+                    tokio::time::sleep(pause).await;
+                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        // The loop ends only when open() succeeded.
+        match &self.connected {
+            Some(connected) => &connected.client,
+            None => unreachable!("open() succeeded without a connection"),
+        }
+    }
+
+    /// Notes what a call returned: after a lost connection the next call makes a new one.
+    pub fn check<T>(&mut self, result: Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+        if let Err(DatabaseError::Lost(reason)) = &result {
+            warn!(connection = self.name, reason, "the connection to the database was lost");
+            self.connected = None;
+        }
+        result
+    }
+
+    /// The next notification; never returns where there is no connection to bring one.
+    pub async fn notified(&mut self) -> Notification {
+        if let Some(connected) = &mut self.connected {
+            if let Some(notification) = connected.notifications.recv().await {
+                return notification;
+            }
+        }
+        std::future::pending().await
+    }
+}

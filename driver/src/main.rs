@@ -1,0 +1,115 @@
+//! The `pgalert` command: network I/O for the extension pgalert. What is decided is decided in SQL; see `database` for the
+//! calls. Parse, configure, log, run, exit code.
+
+#![forbid(unsafe_code)]
+
+mod channels;
+mod check;
+mod claimer;
+mod cli;
+mod config;
+mod connect;
+mod daemon;
+mod database;
+mod link;
+mod log;
+mod message;
+mod recipients;
+mod reporter;
+mod sender;
+mod upkeep;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+
+use cli::{Cli, Command};
+use config::{Config, ConfigError, Overrides};
+use connect::{connect, ParamError, Params};
+
+const EX_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let misconfigured = error.is::<ConfigError>() || error.is::<ParamError>();
+            ExitCode::from(if misconfigured { EX_USAGE } else { 1 })
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Config { defaults: true } = cli.command {
+        print!("{}", config::DEFAULTS);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let env = |name: &str| std::env::var(name).ok();
+    let overrides = Overrides {
+        database_url: cli.database_url,
+        log_level: cli.log_level,
+        log_format: cli.log_format,
+    };
+    let config = Config::load(cli.config.as_deref(), &env, overrides)?;
+    if let Command::Config { .. } = cli.command {
+        print!("{}", config.shown());
+        return Ok(ExitCode::SUCCESS);
+    }
+    log::init(&config.log)?;
+    let mut params = Params::parse(config.database.url.expose(), &env)?;
+    if !config.database.password_file.is_empty() {
+        params.set_password(
+            config::read_secret(Path::new(&config.database.password_file))?.expose().to_owned(),
+        );
+    }
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    runtime.block_on(perform(cli.command, config, Arc::new(params)))
+}
+
+async fn perform(
+    command: Command,
+    config: Config,
+    params: Arc<Params>,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run => daemon::run(config, params).await?,
+        Command::Once => {
+            let daemon::Summary { tally, skipped } = daemon::once(config, params).await?;
+            println!(
+                "{} delivered, {} failed, {} deferred, {skipped} skipped",
+                tally.delivered, tally.failed, tally.deferred
+            );
+        }
+        Command::Deliver { alert, user, message, dedup_window } => {
+            let alert = match alert.strip_prefix('@') {
+                Some(path) => {
+                    std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?
+                }
+                None => alert,
+            };
+            let client = connect(&params).await?.client;
+            println!(
+                "{}",
+                database::deliver_alert(&client, &alert, &user, &message, dedup_window.as_deref())
+                    .await?
+            );
+        }
+        Command::Check => {
+            return Ok(if check::check(&config, &params).await {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(1)
+            })
+        }
+        Command::Recipients(command) => {
+            recipients::run(&connect(&params).await?.client, command).await?
+        }
+        Command::Config { .. } => {} // answered before a connection was thought of
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,202 @@
+//! A claimed message, its recipients, and the outcome of sending it: what goes from the database to the channels and back.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// One row of `claim_batch()`.
+#[derive(Debug)]
+pub struct Message {
+    pub delivery_key: Uuid,
+    pub alert_id: String,
+    pub user_id: Option<String>,
+    pub alert_name: Option<String>,
+    pub text: String,
+    pub priority: String,
+    /// Channels owed.
+    pub channels: Vec<String>,
+    pub recipients: HashMap<String, Vec<Recipient>>,
+    pub alert_data: Box<RawValue>,
+    pub attempt: i32,
+    pub enqueued_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Recipient {
+    pub recipient_id: i64,
+    pub address: String,
+}
+
+/// All messages of one claim.
+#[derive(Debug)]
+pub struct Claim {
+    pub claim_id: i64,
+    pub messages: Vec<Message>,
+}
+
+/// What a channel says of a message that its receiver accepted.
+#[derive(Debug, Default)]
+pub struct Receipt {
+    /// Who accepted it: a host name.
+    pub host: Option<String>,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug)]
+pub struct SendError {
+    pub kind: ErrorKind,
+    /// Stable, for analysis: `smtp.4xx`, `http.429`, `timeout` …
+    pub class: String,
+    pub message: String,
+    pub host: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ErrorKind {
+    /// May succeed later.
+    Transient,
+    /// Will not succeed unless somebody changes something.
+    Permanent,
+    /// The receiver asks for a pause; costs no retry.
+    Throttled { retry_after: Duration },
+}
+
+/// Characters of a foreign answer that an error quotes.
+const MAX_QUOTE_CHARS: usize = 500;
+
+impl SendError {
+    pub fn new(kind: ErrorKind, class: impl Into<String>, message: impl AsRef<str>) -> Self {
+        let message = message
+            .as_ref()
+            .chars()
+            .filter(|c| !c.is_control() || *c == ' ')
+            .take(MAX_QUOTE_CHARS)
+            .collect();
+        Self { kind, class: class.into(), message, host: None }
+    }
+
+    pub fn transient(class: impl Into<String>, message: impl AsRef<str>) -> Self {
+        Self::new(ErrorKind::Transient, class, message)
+    }
+
+    pub fn permanent(class: impl Into<String>, message: impl AsRef<str>) -> Self {
+        Self::new(ErrorKind::Permanent, class, message)
+    }
+
+    pub fn at(mut self, host: Option<String>) -> Self {
+        self.host = host;
+        self
+    }
+}
+
+/// One element of what `report()` takes.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    pub delivery_key: Uuid,
+    pub channel: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient_id: Option<i64>,
+    pub outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub permanent: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    pub duration_ms: f64,
+}
+
+pub const DELIVERED: &str = "delivered";
+pub const FAILED: &str = "failed";
+pub const DEFERRED: &str = "deferred";
+
+impl Outcome {
+    pub fn of(
+        message: &Message,
+        channel: &str,
+        recipient_id: Option<i64>,
+        result: Result<Receipt, SendError>,
+        took: Duration,
+    ) -> Self {
+        let mut outcome = Self {
+            delivery_key: message.delivery_key,
+            channel: channel.to_owned(),
+            recipient_id,
+            outcome: DELIVERED,
+            error_class: None,
+            error: None,
+            permanent: false,
+            retry_after_s: None,
+            host: None,
+            duration_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
+        };
+        match result {
+            Ok(receipt) => outcome.host = receipt.host,
+            Err(error) => {
+                outcome.outcome = FAILED;
+                outcome.permanent = error.kind == ErrorKind::Permanent;
+                if let ErrorKind::Throttled { retry_after } = error.kind {
+                    outcome.outcome = DEFERRED;
+                    outcome.retry_after_s = Some(retry_after.as_secs_f64());
+                }
+                outcome.error_class = Some(error.class);
+                outcome.error = Some(error.message);
+                outcome.host = error.host;
+            }
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn message() -> Message {
+        Message {
+            delivery_key: Uuid::from_u128(7),
+            alert_id: "a1".into(),
+            user_id: Some("u1".into()),
+            alert_name: Some("VIX above 30".into()),
+            text: "VIX is 32.5".into(),
+            priority: "normal".into(),
+            channels: vec!["email".into()],
+            recipients: HashMap::new(),
+            alert_data: RawValue::from_string("{}".into()).unwrap(),
+            attempt: 1,
+            enqueued_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_pause_is_deferred_and_a_fault_failed() {
+        let took = Duration::from_micros(1500);
+        let throttled = SendError::new(
+            ErrorKind::Throttled { retry_after: Duration::from_secs(9) },
+            "http.429",
+            "slow\ndown",
+        );
+        let json = |result| {
+            serde_json::to_value(Outcome::of(&message(), "webhook", Some(3), result, took)).unwrap()
+        };
+        let outcome = json(Err(throttled));
+        assert_eq!(outcome["outcome"], "deferred");
+        assert_eq!(outcome["retry_after_s"], 9.0);
+        assert_eq!(outcome["error"], "slowdown");
+        assert_eq!(outcome["duration_ms"], 1.5);
+        let outcome = json(Err(SendError::permanent("smtp.5xx", "x".repeat(900))));
+        assert_eq!((&outcome["outcome"], &outcome["permanent"]), (&"failed".into(), &true.into()));
+        assert_eq!(outcome["error"].as_str().unwrap().len(), 500);
+        let outcome = json(Ok(Receipt::default()));
+        assert_eq!(outcome["outcome"], "delivered");
+        assert!(outcome.get("error").is_none());
+    }
+}

@@ -1,0 +1,189 @@
+//! Reports outcomes, a few at a time, and keeps the leases of claims in work.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{interval, MissedTickBehavior};
+use tracing::{error, info, warn};
+
+use crate::config::Worker;
+use crate::database::{self, DatabaseError};
+use crate::link::Link;
+use crate::message::Outcome;
+use crate::sender::{Ending, Flight, Progress};
+
+/// Messages by how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tally {
+    pub delivered: u64,
+    pub failed: u64,
+    pub deferred: u64,
+}
+
+struct OpenClaim {
+    channels_left: usize,
+    renewed: Instant,
+}
+
+struct Sent {
+    flight: Arc<Flight>,
+    outcomes: Vec<Outcome>,
+}
+
+pub struct Reporter {
+    link: Link,
+    worker: String,
+    settings: Worker,
+    open: HashMap<i64, OpenClaim>,
+    /// By claim; kept through a lost connection.
+    unreported: HashMap<i64, Vec<Sent>>,
+    unreported_outcomes: usize,
+    tally: Tally,
+}
+
+impl Reporter {
+    pub fn new(link: Link, worker: String, settings: Worker) -> Self {
+        let (open, unreported) = (HashMap::new(), HashMap::new());
+        Self {
+            link,
+            worker,
+            settings,
+            open,
+            unreported,
+            unreported_outcomes: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Runs until nobody sends any more; then reports the rest and gives back what was not sent.
+    pub async fn run(mut self, mut progress: UnboundedReceiver<Progress>) -> Tally {
+        let mut tick = interval(self.settings.report_interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                told = progress.recv() => match told {
+                    Some(told) => {
+                        self.note(told);
+                        if self.unreported_outcomes >= self.settings.report_size {
+                            self.report().await;
+                        }
+                    }
+                    None => break,
+                },
+                _ = tick.tick() => {
+                    self.report().await;
+                    self.renew().await;
+                }
+            }
+        }
+        self.report().await;
+        self.release().await;
+        self.tally
+    }
+
+    fn note(&mut self, progress: Progress) {
+        match progress {
+            Progress::Opened { claim_id, channels } => {
+                self.open.insert(
+                    claim_id,
+                    OpenClaim { channels_left: channels, renewed: Instant::now() },
+                );
+            }
+            Progress::Sent { claim_id, flight, outcomes } => {
+                self.unreported_outcomes += outcomes.len();
+                self.unreported.entry(claim_id).or_default().push(Sent { flight, outcomes });
+            }
+        }
+    }
+
+    async fn report(&mut self) {
+        while let Some(claim_id) = self.unreported.keys().next().copied() {
+            let Some(sent) = self.unreported.get(&claim_id) else { return };
+            let outcomes: Vec<&Outcome> = sent.iter().flat_map(|sent| &sent.outcomes).collect();
+            let client = self.link.reopen().await;
+            let result = database::report(client, claim_id, &self.worker, &outcomes).await;
+            match self.link.check(result) {
+                Ok(_) => self.reported(claim_id),
+                Err(DatabaseError::Lost(_)) => continue, // the same report again: what was recorded is not recorded twice
+                Err(DatabaseError::LeaseLost(reason)) => {
+                    warn!(
+                        claim_id,
+                        reason, "lease lost: another worker delivers the rest of this claim"
+                    );
+                    self.forget(claim_id);
+                }
+                Err(refused) => {
+                    error!(claim_id, error = %refused, "a report was refused: the claim is given up and will be taken over");
+                    self.forget(claim_id);
+                }
+            }
+        }
+    }
+
+    fn reported(&mut self, claim_id: i64) {
+        let sent = self.unreported.remove(&claim_id).unwrap_or_default();
+        for Sent { flight, outcomes } in &sent {
+            self.unreported_outcomes -= outcomes.len();
+            match flight.channel_reported(outcomes) {
+                Some(Ending::Delivered) => self.tally.delivered += 1,
+                Some(Ending::Deferred) => self.tally.deferred += 1,
+                Some(Ending::Failed) => self.tally.failed += 1,
+                None => {}
+            }
+        }
+        if let Some(claim) = self.open.get_mut(&claim_id) {
+            claim.channels_left = claim.channels_left.saturating_sub(sent.len());
+            if claim.channels_left == 0 {
+                self.open.remove(&claim_id);
+            }
+        }
+    }
+
+    fn forget(&mut self, claim_id: i64) {
+        self.open.remove(&claim_id);
+        let sent = self.unreported.remove(&claim_id).unwrap_or_default();
+        self.unreported_outcomes -= sent.iter().map(|sent| sent.outcomes.len()).sum::<usize>();
+    }
+
+    async fn renew(&mut self) {
+        let due: Vec<i64> = (self.open.iter())
+            .filter(|(_, claim)| claim.renewed.elapsed() > self.settings.lease / 3)
+            .map(|(claim_id, _)| *claim_id)
+            .collect();
+        for claim_id in due {
+            let client = self.link.reopen().await;
+            let result =
+                database::extend_lease(client, claim_id, &self.worker, self.settings.lease).await;
+            match self.link.check(result) {
+                Ok(_) => {
+                    if let Some(claim) = self.open.get_mut(&claim_id) {
+                        claim.renewed = Instant::now();
+                    }
+                }
+                Err(DatabaseError::LeaseLost(reason)) => {
+                    warn!(
+                        claim_id,
+                        reason, "lease lost: another worker delivers the rest of this claim"
+                    );
+                    self.forget(claim_id);
+                }
+                Err(error) => warn!(claim_id, %error, "the lease could not be renewed; again soon"),
+            }
+        }
+    }
+
+    async fn release(&mut self) {
+        for claim_id in self.open.keys().copied().collect::<Vec<_>>() {
+            let client = self.link.reopen().await;
+            let result = database::release_claim(client, claim_id, &self.worker).await;
+            match self.link.check(result) {
+                Ok(messages) => info!(claim_id, messages, "gave back what was not sent"),
+                Err(error) => {
+                    warn!(claim_id, %error, "a claim could not be given back; its lease will run out")
+                }
+            }
+        }
+    }
+}

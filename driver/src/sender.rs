@@ -1,0 +1,158 @@
+//! Sends claimed messages: one task for each message and channel, bounded by the channel's permits.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use futures_util::FutureExt;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::channels::{Channels, Lane};
+use crate::message::{Claim, Message, Outcome, Recipient, SendError, DEFERRED, DELIVERED, FAILED};
+
+/// A message that is being sent. It holds its place among those in flight until all of it is reported.
+pub struct Flight {
+    message: Message,
+    channels_left: AtomicUsize,
+    worst: AtomicU8,
+    _place: OwnedSemaphorePermit,
+}
+
+/// How a message ended, the worst of its channels.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Ending {
+    Delivered,
+    Deferred,
+    Failed,
+}
+
+impl Flight {
+    /// Counts a channel as reported. Gives the message's ending with its last.
+    pub fn channel_reported(&self, outcomes: &[Outcome]) -> Option<Ending> {
+        let worst = outcomes.iter().map(|outcome| ending(outcome) as u8).max().unwrap_or_default();
+        let worst = self.worst.fetch_max(worst, Ordering::AcqRel).max(worst);
+        let last = self.channels_left.fetch_sub(1, Ordering::AcqRel) == 1;
+        last.then_some(match worst {
+            0 => Ending::Delivered,
+            1 => Ending::Deferred,
+            _ => Ending::Failed,
+        })
+    }
+}
+
+fn ending(outcome: &Outcome) -> Ending {
+    match outcome.outcome {
+        FAILED => Ending::Failed,
+        DEFERRED => Ending::Deferred,
+        _ => Ending::Delivered,
+    }
+}
+
+/// What the reporter is told.
+pub enum Progress {
+    /// A claim is in work; this many channels of messages will follow.
+    Opened { claim_id: i64, channels: usize },
+    /// All recipients of one channel of one message have an outcome.
+    Sent { claim_id: i64, flight: Arc<Flight>, outcomes: Vec<Outcome> },
+}
+
+pub struct Sender {
+    pub channels: Channels,
+    pub progress: UnboundedSender<Progress>,
+    pub tasks: TaskTracker,
+    /// Cancelled when what is in flight is to be given up.
+    pub give_up: CancellationToken,
+}
+
+impl Sender {
+    /// `places` holds one permit for each message.
+    pub fn dispatch(&self, claim: Claim, mut places: OwnedSemaphorePermit) {
+        let claim_id = claim.claim_id;
+        let channels = claim.messages.iter().map(|message| message.channels.len()).sum();
+        self.tell(Progress::Opened { claim_id, channels });
+        for message in claim.messages {
+            let Some(place) = places.split(1) else { break };
+            let flight = Arc::new(Flight {
+                channels_left: AtomicUsize::new(message.channels.len()),
+                worst: AtomicU8::new(0),
+                message,
+                _place: place,
+            });
+            for index in 0..flight.message.channels.len() {
+                let (flight, progress, give_up) =
+                    (flight.clone(), self.progress.clone(), self.give_up.clone());
+                let lane = self.channels.get(flight.message.channels[index].as_str()).cloned();
+                self.tasks.spawn(async move {
+                    let name = &flight.message.channels[index];
+                    let outcomes = tokio::select! {
+                        outcomes = send_channel(&flight.message, name, lane) => outcomes,
+                        () = give_up.cancelled() => return,
+                    };
+                    // A closed channel means that the reporter has ended, and with it the process.
+                    let _ = progress.send(Progress::Sent {
+                        claim_id,
+                        flight: flight.clone(),
+                        outcomes,
+                    });
+                });
+            }
+        }
+    }
+
+    fn tell(&self, progress: Progress) {
+        let _ = self.progress.send(progress);
+    }
+}
+
+async fn send_channel(message: &Message, name: &str, lane: Option<Lane>) -> Vec<Outcome> {
+    let recipients = message.recipients.get(name).map(Vec::as_slice).unwrap_or_default();
+    let refused = |error| vec![Outcome::of(message, name, None, Err(error), Default::default())];
+    let outcomes = match lane {
+        None => refused(SendError::transient(
+            "channel_not_configured",
+            "this driver has no such channel configured",
+        )),
+        Some(_) if recipients.is_empty() => refused(SendError::transient(
+            "no_recipient",
+            "the user has no address for this channel",
+        )),
+        Some(lane) => {
+            join_all(recipients.iter().map(|recipient| send_one(message, name, recipient, &lane)))
+                .await
+        }
+    };
+    for outcome in &outcomes {
+        log(message, outcome);
+    }
+    outcomes
+}
+
+/// A panic of a channel is this message's failure, not the daemon's.
+async fn send_one(message: &Message, name: &str, recipient: &Recipient, lane: &Lane) -> Outcome {
+    let _permit = lane.permits.acquire().await;
+    let started = Instant::now();
+    let sending = AssertUnwindSafe(lane.channel.send(message, recipient)).catch_unwind().await;
+    let result = sending
+        .unwrap_or_else(|_| Err(SendError::transient("internal", "the channel's code panicked")));
+    Outcome::of(message, name, Some(recipient.recipient_id), result, started.elapsed())
+}
+
+fn log(message: &Message, outcome: &Outcome) {
+    let (delivery_key, alert, attempt) = (message.delivery_key, &message.alert_id, message.attempt);
+    let (channel, ms) = (&outcome.channel, outcome.duration_ms);
+    match outcome.outcome {
+        DELIVERED => info!(%delivery_key, alert, channel, attempt, ms, "delivered"),
+        other => {
+            let class = outcome.error_class.as_deref().unwrap_or_default();
+            let permanent = outcome.permanent;
+            warn!(%delivery_key, alert, channel, attempt, ms, class, permanent, "{other}");
+        }
+    }
+}

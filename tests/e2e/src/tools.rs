@@ -1,0 +1,105 @@
+//! Waiting for a condition, seeds, and commands.
+
+use std::{
+    future::Future,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::time::{sleep, timeout, Instant};
+
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks until there is an answer, and panics after `limit` with what was waited for and what was seen last.
+pub async fn until<T, E: std::fmt::Debug>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        match probe().await {
+            Ok(answer) => return answer,
+            Err(seen) if Instant::now() > deadline => {
+                panic!("waited {limit:?} for this: {what}; seen last: {seen:?}")
+            }
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// The result of a future that must come within `limit`.
+pub async fn within<T>(what: &str, limit: Duration, future: impl Future<Output = T>) -> T {
+    timeout(limit, future).await.unwrap_or_else(|_| panic!("took more than {limit:?}: {what}"))
+}
+
+/// The seed of a random test: from PGALERT_TEST_SEED, or new. Printed, so that a failure can be run again.
+pub fn seed(test: &str) -> u64 {
+    let seed = match std::env::var("PGALERT_TEST_SEED") {
+        Ok(text) => text.parse().expect("PGALERT_TEST_SEED is a whole number"),
+        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().into(),
+    };
+    say(&format!("{test}: PGALERT_TEST_SEED={seed}"));
+    seed
+}
+
+/// A line for whoever runs the tests, also when they pass (the harness captures what `println!` prints).
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "e2e: {line}");
+}
+
+/// Runs a command to its end and returns its output; panics with all that it said when it fails.
+pub fn run(command: &mut Command) -> Output {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?} could not be started: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// The folder of the workspace.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A free port of the loopback interface. Another program may take it before its user does, which is rare.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A certificate authority, and a server certificate of it for `localhost`, as PEM files of a folder.
+pub struct Authority {
+    pub folder: PathBuf,
+}
+
+impl Authority {
+    pub fn new(folder: &Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let openssl = |arguments: &str| {
+            run(Command::new("openssl").args(arguments.split(' ')).current_dir(folder));
+        };
+        std::fs::write(folder.join("san"), "subjectAltName=DNS:localhost\n").unwrap();
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        openssl(&format!(
+            "req -x509 {key} -days 2 -subj /CN=pgalert-test-ca -keyout ca.key -out ca.pem"
+        ));
+        openssl(&format!("req {key} -subj /CN=localhost -keyout server.key -out server.csr"));
+        openssl(
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.pem",
+        );
+        Authority { folder: folder.to_owned() }
+    }
+
+    pub fn file(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_owned()
+    }
+}

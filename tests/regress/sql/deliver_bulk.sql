@@ -1,0 +1,102 @@
+-- Firing many alerts in one call.
+--   1. deliver_alerts decides each element as deliver_alert would, one after the other, and writes the same rows.
+--   2. A bad element fails the call, is named in DETAIL by its ordinal, and nothing of the call stays.
+--   3. It returns one row for each element, in order; the delivery_key is that of what was written.
+\getenv srcdir PG_ABS_SRCDIR
+\set errors :srcdir '/include/errors.sql'
+\set driver :srcdir '/include/driver.sql'
+\i :errors
+\set ECHO none
+\i :driver
+\set ECHO all
+SET search_path = pgalert, public;
+SET intervalstyle = postgres;
+\pset null NULL
+INSERT INTO policies (name, daily_limit, dedup_window, lane) VALUES
+  ('thrice', 3, '24 hours', 'high'), ('often', NULL, '1 hour', 'low'), ('always', NULL, '0', 'normal'), ('most', 64, '0', 'normal');
+-- What lies in the tables, without what differs each time: keys, numbers, times, and bytes by the width of a header.
+CREATE FUNCTION pg_temp.rows() RETURNS SETOF text LANGUAGE sql AS $$
+  SELECT kind || ' ' || (row - '{bytes,delivery_key,message_id,notification_id,id,xid,accepted_at,enqueued_at,created_at,delivered_at,suppressed_at}'::text[])::text
+  FROM (SELECT 'outbox' AS kind, to_jsonb(o) AS row FROM pgalert.outbox o
+        UNION ALL SELECT 'notification', to_jsonb(n) FROM pgalert.notifications n
+        UNION ALL SELECT 'delivery', to_jsonb(d) FROM pgalert.alert_deliveries d
+        UNION ALL SELECT 'suppressed', to_jsonb(s) FROM pgalert.suppressed_alerts s
+        UNION ALL SELECT 'letter', to_jsonb(l) FROM pgalert.alert_dlq l
+        UNION ALL SELECT 'key', jsonb_build_object('key', k.key, 'held_by', coalesce(
+            (SELECT o.alert_data ->> 'message' FROM pgalert.outbox o WHERE o.delivery_key = k.owner),
+            (SELECT n.message FROM pgalert.notifications n WHERE n.delivery_key = k.owner))) FROM pgalert.dedup_keys k) AS r
+$$;
+
+-- 1: 240 elements of few users, alerts, contents, policies and channels, so that they meet each other often.
+CREATE TABLE firings AS
+SELECT n, jsonb_strip_nulls(jsonb_build_object(
+    'user_id', 'u' || n % 3,
+    'message', 'm' || (n * 7 + n / 11) % 13,
+    'dedup_window', CASE n % 17 WHEN 3 THEN '0' WHEN 5 THEN '5 minutes' END,
+    'traceparent', CASE n % 19 WHEN 0 THEN '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' END,
+    'alert', jsonb_build_object(
+      'id', 'a' || (n * 3 + n / 7) % 5,
+      'channels', (ARRAY['["email"]', '["inapp"]', '["inapp", "email"]', '{"email": true, "sms": true}', '[]']::jsonb[])[1 + (n + n / 5) % 5],
+      'priority', CASE n / 3 % 6 WHEN 0 THEN 'thrice' WHEN 1 THEN 'often' WHEN 2 THEN 'always' WHEN 3 THEN 'high' END,
+      'dedup_key', CASE n % 7 WHEN 2 THEN 'k' || n % 4 END,
+      'expires_at', CASE n % 23 WHEN 4 THEN '2020-01-01' WHEN 9 THEN '2100-01-01' END,
+      'condition', CASE n % 3 WHEN 1 THEN '{"above": 1}'::jsonb END))) AS firing
+FROM generate_series(1, 240) n;
+-- Some keys are held before, by alerts of another call; one of them has run out.
+SELECT deliver_alert('{"id": "a1", "channels": ["email"], "condition": {"above": 1}}', 'u1', 'm1'),
+       deliver_alert('{"id": "a2", "channels": ["email"], "priority": "thrice"}', 'u2', 'm2'),
+       deliver_alert('{"id": "a3", "channels": ["email"], "priority": "thrice"}', 'u0', 'm3');
+UPDATE dedup_keys SET expires_at = clock_timestamp() - interval '1 second' WHERE owner = (SELECT delivery_key FROM outbox WHERE alert_id = 'a3');
+
+BEGIN;
+SELECT string_agg(deliver_alert(firing -> 'alert', firing ->> 'user_id', firing ->> 'message', (firing ->> 'dedup_window')::interval, firing ->> 'traceparent'), ' ' ORDER BY n) AS one_by_one
+FROM (SELECT * FROM firings ORDER BY n OFFSET 0) f \gset
+SELECT string_agg(r, E'\n' ORDER BY r COLLATE "C") AS rows_one_by_one FROM pg_temp.rows() r \gset
+ROLLBACK;
+SELECT status, count(*) FROM unnest(string_to_array(:'one_by_one', ' ')) status GROUP BY 1 ORDER BY 1;
+
+BEGIN;
+CREATE TEMPORARY TABLE results AS
+SELECT * FROM deliver_alerts((SELECT array_agg(firing ORDER BY n) FROM firings));
+SELECT string_agg(status, ' ' ORDER BY ordinal) = :'one_by_one' AS statuses_equal, count(*), count(DISTINCT ordinal), min(ordinal), max(ordinal) FROM results;
+SELECT string_agg(r, E'\n' ORDER BY r COLLATE "C") = :'rows_one_by_one' AS rows_equal FROM pg_temp.rows() r;
+SELECT r AS row_of_bulk_alone FROM pg_temp.rows() r WHERE r <> ALL (string_to_array(:'rows_one_by_one', E'\n')) ORDER BY 1 LIMIT 5;
+SELECT r AS row_of_single_alone FROM unnest(string_to_array(:'rows_one_by_one', E'\n')) r WHERE r NOT IN (SELECT pg_temp.rows()) ORDER BY 1 LIMIT 5;
+
+-- 3
+SELECT status, delivery_key IS NULL AS without_key, count(*), count(DISTINCT delivery_key) AS keys,
+       count(*) FILTER (WHERE EXISTS (SELECT FROM outbox o WHERE o.delivery_key = r.delivery_key)) AS outbox,
+       count(*) FILTER (WHERE EXISTS (SELECT FROM notifications o WHERE o.delivery_key = r.delivery_key)) AS notifications,
+       count(*) FILTER (WHERE EXISTS (SELECT FROM alert_dlq o WHERE o.delivery_key = r.delivery_key)) AS dead_letters
+FROM results r GROUP BY 1, 2 ORDER BY 1;
+ROLLBACK;
+SELECT * FROM deliver_alerts('{}');
+-- The whole of a full day, in one call and over two.
+SELECT status, count(*) FROM deliver_alerts(ARRAY(
+  SELECT jsonb_build_object('user_id', 'u', 'message', 'd' || n, 'alert', '{"id": "full", "priority": "most", "channels": ["email"]}'::jsonb)
+  FROM generate_series(1, 60) n)) GROUP BY 1 ORDER BY 1;
+SELECT status, count(*) FROM deliver_alerts(ARRAY(
+  SELECT jsonb_build_object('user_id', 'u', 'message', 'e' || n, 'alert', '{"id": "full", "priority": "most", "channels": ["email"]}'::jsonb)
+  FROM generate_series(1, 10) n)) GROUP BY 1 ORDER BY 1;
+
+-- 2
+TRUNCATE outbox, notifications, alert_deliveries, suppressed_alerts, alert_dlq, dedup_keys;
+CREATE FUNCTION pg_temp.with_third(third jsonb) RETURNS jsonb[] LANGUAGE sql AS $$
+  SELECT array_agg(CASE n WHEN 3 THEN third ELSE jsonb_build_object('user_id', 'u', 'message', 'm' || n, 'alert',
+                     jsonb_build_object('id', 'a' || n, 'channels', '["inapp", "email"]'::jsonb)) END ORDER BY n)
+  FROM generate_series(1, 5) n
+$$;
+\pset format unaligned
+\pset tuples_only on
+SELECT third, pg_temp.error_of(format('SELECT * FROM pgalert.deliver_alerts(pg_temp.with_third(%L))', third))
+FROM (VALUES
+  (NULL),
+  ('[]'),
+  ('{"alert": {"id": "x"}, "message": "m"}'),
+  ('{"alert": {"id": "x"}, "user_id": "u", "message": ""}'),
+  ('{"alert": {"id": "x", "channels": ["pigeon"]}, "user_id": "u", "message": "m"}'),
+  ('{"alert": {"id": "x", "priority": "urgent"}, "user_id": "u", "message": "m"}'),
+  ('{"alert": {"id": "x", "expires_at": "2030-02-31"}, "user_id": "u", "message": "m"}'),
+  ('{"alert": {"id": "x"}, "user_id": "u", "message": "m", "dedup_window": "-1 day"}'),
+  ('{"alert": {"id": "x"}, "user_id": "u", "message": 5}')) AS elements (third);
+SELECT count(*) FROM pg_temp.rows();

@@ -1,0 +1,39 @@
+-- The content hash.
+--   1. It equals the MD5 of Python's json.dumps(data, sort_keys=True), for every vector.
+--   2. Order and spacing of keys do not count.
+--   3. An alert's identity is the hash of its condition, message and user; NULL counts as JSON null.
+--   4. What cannot be hashed is an error, not a wrong hash.
+SET search_path = pgalert, public;
+\getenv srcdir PG_ABS_SRCDIR
+\set errors :srcdir '/include/errors.sql'
+\i :errors
+
+-- 1
+\set vectors_file :srcdir '/../vectors/content_hash.jsonl'
+\set vectors `cat :'vectors_file'`
+CREATE TEMP TABLE vectors AS
+  SELECT ordinal, (line::json -> 'alert_data')::jsonb AS alert_data, line::json ->> 'content_hash' AS content_hash
+  FROM regexp_split_to_table(:'vectors', E'\n') WITH ORDINALITY AS lines(line, ordinal);
+SELECT count(*) FROM vectors;
+SELECT * FROM vectors WHERE content_hash IS DISTINCT FROM compute_content_hash(alert_data) ORDER BY ordinal;
+SELECT * FROM vectors
+WHERE (SELECT array_agg(key ORDER BY key COLLATE "C") FROM jsonb_object_keys(alert_data) AS key) = '{condition,message,user_id}'
+  AND content_hash IS DISTINCT FROM compute_content_hash(alert_data -> 'condition', alert_data ->> 'message', alert_data ->> 'user_id')
+ORDER BY ordinal;
+
+-- 2
+SELECT compute_content_hash('{"b": [1, {"y": 1, "x": 2}], "a": null}') = compute_content_hash('{ "a":null,"b":[1,{"x":2 ,"y":1}] }') AS same;
+SELECT compute_content_hash('{"a": [1, 2]}') = compute_content_hash('{"a": [2, 1]}') AS same_though_elements_moved;
+
+-- 3
+SELECT compute_content_hash('{"a": 1}', 'm', 'u') = compute_content_hash('{"condition": {"a": 1}, "message": "m", "user_id": "u"}') AS same;
+SELECT compute_content_hash(NULL, NULL, NULL) = compute_content_hash('{"condition": null, "message": null, "user_id": null}') AS same;
+SELECT compute_content_hash('null', 'null', NULL) = compute_content_hash(NULL, NULL, NULL) AS same_though_text_is_not_null;
+SELECT compute_content_hash(NULL) IS NULL AS null_in_null_out;
+
+-- 4
+SELECT compute_content_hash((repeat('[', 128) || repeat(']', 128))::jsonb) IS NOT NULL AS deepest;
+\pset format unaligned
+\pset tuples_only on
+SELECT pg_temp.error_of($$SELECT pgalert.compute_content_hash((repeat('[', 129) || repeat(']', 129))::jsonb)$$);
+SELECT pg_temp.error_of($$SELECT pgalert.compute_content_hash((repeat('{"a":', 128) || '1' || repeat('}', 128))::jsonb, 'm', 'u')$$);

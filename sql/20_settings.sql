@@ -18,6 +18,7 @@ BEGIN
   RETURN coalesce((SELECT s.value FROM settings s WHERE s.name = setting.name), _default_setting(name));
 END
 $$;
+COMMENT ON FUNCTION setting(text) IS 'Value of a setting in force: as set, else the built-in default; NULL for a name that there is not.';
 
 CREATE FUNCTION set_setting(name text, value text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -58,6 +59,7 @@ BEGIN
   ON CONFLICT ON CONSTRAINT settings_pkey DO UPDATE SET value = excluded.value;
 END
 $$;
+COMMENT ON FUNCTION set_setting(text, text) IS 'Sets time_zone, environment, rotate_bytes or retention; value NULL restores the default. Raises 42704 for an unknown name, 22023 for a value that does not fit.';
 
 CREATE FUNCTION _builtin_policy(name text) RETURNS policies
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -132,6 +134,7 @@ BEGIN
   RETURN id;
 END
 $$;
+COMMENT ON FUNCTION add_recipient(text, text, text) IS 'Adds an address of a user for a channel (not inapp) and returns its recipient_id; an address that is there already is returned as it is. Raises 42704 for an unknown channel, 22023 or 22001 for a user or address that is empty, too long (255, 2048 characters) or has control characters.';
 
 CREATE FUNCTION remove_recipient(recipient_id bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -141,6 +144,7 @@ BEGIN
   RETURN FOUND;
 END
 $$;
+COMMENT ON FUNCTION remove_recipient(bigint) IS 'Removes an address. Returns false where there is none of that recipient_id.';
 
 CREATE FUNCTION list_recipients(for_user text DEFAULT NULL)
 RETURNS TABLE (recipient_id bigint, user_id text, channel text, address text, created_at timestamptz)
@@ -150,6 +154,7 @@ AS $$
   WHERE for_user IS NULL OR r.user_id = for_user
   ORDER BY r.user_id, r.channel, r.recipient_id
 $$;
+COMMENT ON FUNCTION list_recipients(text) IS 'Addresses of one user, or of all (NULL), by user and channel.';
 
 -- Fields of an alert, or of an element of deliver_alerts(), that are text where they are given. A user may be a number.
 CREATE FUNCTION _check_text_fields(objects jsonb[]) RETURNS void

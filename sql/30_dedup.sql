@@ -87,3 +87,4 @@ BEGIN
                    AND k.expires_at > clock_timestamp());
 END
 $$;
+COMMENT ON FUNCTION check_duplicate_delivery(text, interval) IS 'Whether this content was delivered within lookback (0 to 100 years), or is reserved by a message on its way. content_hash is that of compute_content_hash(condition, message, user_id). It only looks: deliver_alert decides by itself. Raises 22023 for a hash or interval that cannot be.';

@@ -31,6 +31,7 @@ BEGIN
   END IF;
 END
 $$;
+COMMENT ON FUNCTION announce_sleep(interval) IS 'Says that a driver sleeps for up to nap (0 to 1 hour) and listens to pgalert_outbox, so that firings notify it. Writes no row; renew it before it has passed, and claim once more before sleeping.';
 
 CREATE FUNCTION _wake_drivers() RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -49,7 +50,7 @@ END
 $$;
 
 CREATE FUNCTION inbox_channel(user_id text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$ SELECT 'pgalert_inbox_' || replace(pgalert._dedup_key('inbox', user_id)::text, '-', '') $$;
 
 CREATE FUNCTION listen_inbox(nap interval DEFAULT '1 minute') RETURNS void
@@ -65,6 +66,8 @@ BEGIN
   END IF;
 END
 $$;
+COMMENT ON FUNCTION listen_inbox(interval) IS 'Says that some live inbox listens for the next nap (0 to 1 hour), so that in-app alerts notify inbox_channel(user_id). Renew it before it has passed.';
+COMMENT ON FUNCTION inbox_channel(text) IS 'Name of the channel to LISTEN to for a user''s live inbox.';
 
 CREATE FUNCTION _wake_inbox(user_id text) RETURNS void
 LANGUAGE plpgsql VOLATILE

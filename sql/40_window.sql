@@ -23,12 +23,11 @@ CREATE FUNCTION _window_rows(lane smallint, lo pg_snapshot, hi pg_snapshot, afte
 LANGUAGE sql STABLE
 AS $$
   SELECT o.*
-  FROM _window_ranges(lo::text, hi::text, after_xid::text) AS r
+  FROM _window_ranges(lo::text, hi::text, after_xid::text, after_id) AS r
   CROSS JOIN LATERAL (
     SELECT o.* FROM outbox o
     WHERE o.lane = _window_rows.lane
-      AND o.xid >= r.from_xid::xid8 AND o.xid < r.below_xid::xid8
-      AND (o.xid, o.message_id) > (after_xid, after_id)
+      AND (o.xid, o.message_id) > (r.from_xid::xid8, r.from_id) AND o.xid < r.below_xid::xid8
       AND (o.xid, o.message_id) <= (upto_xid, upto_id)
     ORDER BY o.xid, o.message_id
     LIMIT max_rows) AS o

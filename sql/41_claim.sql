@@ -48,7 +48,7 @@ BEGIN
   WHERE c.lane = _cursor.lane AND c.takeover_of IS NULL
   ORDER BY c.claim_id DESC LIMIT 1;
   IF NOT FOUND THEN
-    cursor_row := ROW(0, lane, 0, '3:3:', '3:3:', '0', 0, '0', 0, 0, 0, NULL, 0, '', '-infinity', '-infinity')::claims;
+    cursor_row := ROW(0, lane, 0, '3:3:', '3:3:', '0', 0, '0', 0, 0, 0, NULL, NULL, 0, '', '-infinity', '-infinity')::claims;
   END IF;
   RETURN cursor_row;
 END
@@ -56,10 +56,10 @@ $$;
 
 -- Claims that have not ended, oldest first.
 CREATE FUNCTION _open_claims() RETURNS SETOF claims
-LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
 AS $$
   SELECT c.* FROM claims c
-  WHERE c.claim_id >= coalesce(pg_sequence_last_value('pgalert.lease_low_water'), 1) AND c.messages > 0
+  WHERE c.claim_id >= (SELECT coalesce(pg_sequence_last_value('pgalert.lease_low_water'), 1)) AND c.messages > 0
     AND NOT EXISTS (SELECT FROM claim_log l WHERE l.claim_id = c.claim_id AND l.ended IS NOT NULL)
   ORDER BY c.claim_id
 $$;
@@ -96,18 +96,18 @@ DECLARE
   max_bytes CONSTANT bigint := 8388608;
   claim claims;
 BEGIN
-  SELECT count(*), bit_or((1 << w.slot)::smallint),
+  SELECT count(*), bit_or((1 << w.slot)::smallint), min(w.expires_at),
          (array_agg(w.xid ORDER BY w.place DESC))[1], (array_agg(w.message_id ORDER BY w.place DESC))[1]
-  INTO claim.messages, claim.slots, claim.upto_xid, claim.upto_id
-  FROM (SELECT o.xid, o.message_id, o.slot, row_number() OVER position AS place, sum(o.bytes) OVER position - o.bytes AS bytes_before
+  INTO claim.messages, claim.slots, claim.expires_at, claim.upto_xid, claim.upto_id
+  FROM (SELECT o.xid, o.message_id, o.slot, o.expires_at, row_number() OVER position AS place, sum(o.bytes) OVER position - o.bytes AS bytes_before
         FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
                           '18446744073709551615', 9223372036854775807, max_messages) o
         WINDOW position AS (ORDER BY o.xid, o.message_id ROWS UNBOUNDED PRECEDING)) AS w
   WHERE w.bytes_before < max_bytes;
   IF claim.messages > 0 THEN
-    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
+    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, expires_at, worker, lease_until)
     SELECT s.last_value, _claim_part.lane, nextval('pgalert.claim_id'), _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
-           claim.upto_xid, claim.upto_id, claim.slots, claim.messages, _claim_part.worker, clock_timestamp() + lease
+           claim.upto_xid, claim.upto_id, claim.slots, claim.messages, claim.expires_at, _claim_part.worker, clock_timestamp() + lease
     FROM outbox_slot s
     RETURNING * INTO claim;
   END IF;
@@ -246,8 +246,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
   claim  claims;
-  lanes  integer[] := '{0,1,2}';
+  lanes  integer[] := ARRAY[0, 1, 2];
   past   bigint[];
+  done   bigint[] := ARRAY[]::bigint[];
+  partial jsonb := '[]';
 BEGIN
   PERFORM _require_read_committed('claim_batch'), _check_text('worker', worker, 255), _check_lease(lease);
   IF max_messages IS NULL OR max_messages NOT BETWEEN 1 AND 10000 THEN
@@ -269,7 +271,7 @@ BEGIN
     END IF;
     IF claim.claim_id IS NULL THEN
       IF (SELECT last_value % 8 = 7 FROM pgalert.claim_id) THEN
-        lanes := '{2,1,0}';  -- every eighth claim, so that a busy high lane does not starve the others
+        lanes := ARRAY[2, 1, 0];  -- every eighth claim, so that a busy high lane does not starve the others
         PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
       END IF;
       FOR place IN 1 .. 3 LOOP
@@ -281,35 +283,49 @@ BEGIN
       END IF;
     END IF;
 
-    SELECT array_agg(o.message_id) INTO past FROM _claim_rows(claim) o
-    WHERE o.expires_at <= clock_timestamp() AND NOT EXISTS (SELECT FROM unnest(_finished(claim.claim_id)) f WHERE f = o.message_id);
-    IF past IS NOT NULL THEN
-      PERFORM _end_messages(claim, past, 'expired', _expired_before_sending());
+    past := NULL;
+    IF claim.expires_at <= clock_timestamp() THEN
+      SELECT array_agg(o.message_id) INTO past FROM _claim_rows(claim) o
+      WHERE o.expires_at <= clock_timestamp() AND NOT EXISTS (SELECT FROM unnest(_finished(claim.claim_id)) f WHERE f = o.message_id);
+      IF past IS NOT NULL THEN
+        PERFORM _end_messages(claim, past, 'expired', _expired_before_sending());
+      END IF;
     END IF;
 
+    IF claim.takeover_of IS NOT NULL OR past IS NOT NULL THEN
+      done := _finished(claim.claim_id);
+      partial := _partial(claim.claim_id);
+    END IF;
     RETURN QUERY
-    SELECT claim.claim_id, o.message_id, o.delivery_key, o.alert_id, o.user_id, o.alert_data ->> 'name', o.alert_data ->> 'message',
-           o.priority, owed.channels,
-           CASE WHEN o.user_id IS NULL THEN '{}' ELSE
-             coalesce((SELECT jsonb_object_agg(a.channel, a.addresses)
-                       FROM (SELECT r.channel, jsonb_agg(jsonb_build_object('recipient_id', r.recipient_id, 'address', r.address)) AS addresses
-                             FROM recipients r
-                             WHERE r.user_id = o.user_id AND r.channel = ANY (owed.channels)
-                               AND (o.owed_recipients -> r.channel IS NULL OR o.owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
-                             GROUP BY r.channel) AS a), '{}') END,
-           o.alert_data, o.attempt, o.dlq_id, o.enqueued_at, o.traceparent
-    FROM _claim_rows(claim) o
-    CROSS JOIN LATERAL (SELECT CASE WHEN claim.takeover_of IS NULL THEN o.channels ELSE
-                                 ARRAY(SELECT c FROM unnest(o.channels) c
-                                       WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(_partial(claim.claim_id)) p
-                                                         WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'channel' = c)) END AS channels) AS owed
-    WHERE claim.takeover_of IS NULL AND past IS NULL
-       OR NOT EXISTS (SELECT FROM unnest(_finished(claim.claim_id)) f WHERE f = o.message_id)
-    ORDER BY o.xid, o.message_id;
+    WITH message AS MATERIALIZED (
+      SELECT o.*, CASE WHEN partial = '[]' THEN o.channels ELSE
+                    ARRAY(SELECT c FROM unnest(o.channels) c
+                          WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(partial) p
+                                            WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'channel' = c)) END AS owed
+      FROM _claim_rows(claim) o
+      WHERE done = '{}' OR NOT EXISTS (SELECT FROM unnest(done) f WHERE f = o.message_id)
+    ), address AS (
+      -- as text and then jsonb: the aggregates of jsonb take a memory context for each group
+      SELECT a.message_id, ('{' || string_agg(format('"%s":[%s]', a.channel, a.addresses), ',') || '}')::jsonb AS recipients
+      FROM (SELECT m.message_id, r.channel,
+                   string_agg(format('{"recipient_id":%s,"address":%s}', r.recipient_id, to_json(r.address)), ',' ORDER BY r.recipient_id) AS addresses
+            FROM message m
+            CROSS JOIN LATERAL (SELECT r.* FROM recipients r
+                                WHERE r.user_id = m.user_id AND r.channel = ANY (m.owed)
+                                  AND (m.owed_recipients -> r.channel IS NULL OR m.owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
+                                OFFSET 0) AS r  -- by the index, message by message, whatever the planner thinks of their number
+            GROUP BY m.message_id, r.channel) AS a
+      GROUP BY a.message_id
+    )
+    SELECT claim.claim_id, m.message_id, m.delivery_key, m.alert_id, m.user_id, m.alert_data ->> 'name', m.alert_data ->> 'message',
+           m.priority, m.owed, coalesce(a.recipients, '{}'), m.alert_data, m.attempt, m.dlq_id, m.enqueued_at, m.traceparent
+    FROM message m LEFT JOIN address a ON a.message_id = m.message_id
+    ORDER BY m.xid, m.message_id;
     EXIT WHEN FOUND;  -- else all of them had expired: claim the next
   END LOOP;
 END
 $$;
+COMMENT ON FUNCTION claim_batch(text, integer, interval) IS 'Hands up to max_messages (1 to 10000, at most 8 MB) of one lane to a worker under a lease (up to 1 day): one row a message, with its channels still owed and recipients {channel: [{"recipient_id", "address"}]}. No row: nothing is waiting, or hold_reason() says why. A worker''s name is unique for each start of a process. READ COMMITTED only (25000); raises XX001 where the cursor lies in the future.';
 
 CREATE FUNCTION _lease_lost(claim_id bigint, detail text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
@@ -346,6 +362,7 @@ $$;
 
 CREATE FUNCTION extend_lease(claim_id bigint, worker text, lease interval) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   claim claims;
@@ -358,9 +375,11 @@ BEGIN
   RETURN claim.lease_until;
 END
 $$;
+COMMENT ON FUNCTION extend_lease(bigint, text, interval) IS 'Extends the lease of one''s claim to now + lease (up to 1 day), never shortens it; returns its end. Raises PA001 where the claim is another''s by now. READ COMMITTED only.';
 
 CREATE FUNCTION release_claim(claim_id bigint, worker text) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   claim claims;
@@ -377,3 +396,4 @@ BEGIN
   RETURN given_back;
 END
 $$;
+COMMENT ON FUNCTION release_claim(bigint, text) IS 'Gives the messages of a claim that are not finished back at once; returns how many. Raises PA001 where the claim is another''s by now. READ COMMITTED only.';

@@ -22,10 +22,10 @@ BEGIN
       DETAIL = format('It is %s.', coalesce(jsonb_typeof(outcomes), 'NULL')),
       HINT = 'Each element is {"delivery_key": "...", "channel": "...", "outcome": "delivered", ...}.';
   END IF;
-  SELECT e INTO element FROM jsonb_array_elements(outcomes) e WHERE jsonb_typeof(e) <> 'object' LIMIT 1;
-  IF FOUND THEN
+  IF jsonb_path_exists(outcomes, '$[*] ? (@.type() != "object")') THEN
     RAISE EXCEPTION 'an outcome must be a JSON object' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = format('One is %s.', left(element::text, 100)), HINT = 'It is {"delivery_key": "...", "channel": "...", "outcome": "delivered", ...}.';
+      DETAIL = format('One is %s.', left(jsonb_path_query_first(outcomes, '$[*] ? (@.type() != "object")')::text, 100)),
+      HINT = 'It is {"delivery_key": "...", "channel": "...", "outcome": "delivered", ...}.';
   END IF;
   SELECT to_jsonb(o) INTO element FROM _outcome_rows(outcomes) o
   WHERE o.delivery_key IS NULL OR o.channel IS NULL OR o.outcome IS NULL OR o.outcome NOT IN ('delivered', 'failed', 'deferred')
@@ -43,7 +43,7 @@ $$;
 -- when each of its channels has an outcome: it gets its delivery row and its place in the log. Where a channel was not
 -- reached, or the message is a retry, _settle does the rest.
 CREATE FUNCTION _record(claim claims, outcomes jsonb) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
   partial    jsonb := _partial(claim.claim_id);
@@ -109,11 +109,11 @@ $$;
 -- What became of finished messages of which some channel was not reached, and of retries: failures are logged, and the
 -- channels still owed become dead letters, one for each fate (waiting, permanent, expired), or go back into the one retried.
 CREATE FUNCTION _settle(claim claims, messages bigint[], outcomes jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
   PERFORM FROM alert_dlq d
-  WHERE d.id IN (SELECT m.dlq_id FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages) AND m.dlq_id IS NOT NULL)
+  WHERE d.id = ANY (ARRAY(SELECT m.dlq_id FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages) AND m.dlq_id IS NOT NULL))
   ORDER BY d.id FOR UPDATE;
 
   WITH message AS MATERIALIZED (
@@ -194,12 +194,13 @@ $$;
 
 -- Gives back the keys of those messages that have ended without having reached anybody: the next firing must be heard.
 CREATE FUNCTION _end_reservations(message_keys uuid[], content_hashes text[], content_keys uuid[], day_keys uuid[]) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
+  SET enable_bitmapscan = off SET jit = off
 AS $$
 BEGIN
   DELETE FROM dedup_keys k
   USING unnest(message_keys, content_hashes, content_keys, day_keys) AS m (delivery_key, content_hash, content_key, day_key)
-  WHERE k.key IN (m.content_key, m.day_key) AND k.owner = m.delivery_key
+  WHERE k.key = ANY (ARRAY[m.content_key, m.day_key]) AND k.owner = m.delivery_key
     AND NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
     AND NOT EXISTS (SELECT FROM alert_deliveries d WHERE d.content_hash = m.content_hash AND d.delivery_key = m.delivery_key);
 END
@@ -219,6 +220,7 @@ $$;
 
 CREATE FUNCTION report(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   claim claims;
@@ -231,3 +233,4 @@ BEGIN
   RETURN _record(claim, outcomes);
 END
 $$;
+COMMENT ON FUNCTION report(bigint, text, jsonb) IS 'Records outcomes of a claim, an array of {"delivery_key", "channel", "recipient_id"?, "outcome": "delivered"|"failed"|"deferred", "error_class"?, "error"?, "permanent"?, "retry_after_s"?, "host"?, "duration_ms"?}; returns how many messages they finish. All recipients of a channel of a message come in one call; repeating a call records nothing twice. Raises PA001 where the lease is lost, 22023 for an outcome that is not of the claim, and then records nothing. READ COMMITTED only.';

@@ -5,7 +5,7 @@
 -- then each of its transactions has ended, and a row is unclaimed when the cursor's window has it behind its position, or
 -- hi does not see it. Probes of the index, no scan.
 CREATE FUNCTION _slot_is_claimed(slot smallint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
   last claims;
@@ -17,10 +17,10 @@ BEGIN
     PERFORM FROM pg_snapshot_xip(last.hi) x
       CROSS JOIN LATERAL (SELECT FROM outbox o WHERE o.slot = _slot_is_claimed.slot AND o.lane = last.lane AND o.xid = x LIMIT 1) AS o LIMIT 1;
     IF FOUND THEN RETURN false; END IF;
-    PERFORM FROM _window_ranges(last.lo::text, last.hi::text, last.upto_xid::text) AS r
+    PERFORM FROM _window_ranges(last.lo::text, last.hi::text, last.upto_xid::text, last.upto_id) AS r
       CROSS JOIN LATERAL (SELECT FROM outbox o
-                          WHERE o.slot = _slot_is_claimed.slot AND o.lane = last.lane AND o.xid >= r.from_xid::xid8 AND o.xid < r.below_xid::xid8
-                            AND (o.xid, o.message_id) > (last.upto_xid, last.upto_id) LIMIT 1) AS o LIMIT 1;
+                          WHERE o.slot = _slot_is_claimed.slot AND o.lane = last.lane
+                            AND (o.xid, o.message_id) > (r.from_xid::xid8, r.from_id) AND o.xid < r.below_xid::xid8 LIMIT 1) AS o LIMIT 1;
     IF FOUND THEN RETURN false; END IF;
   END LOOP;
   RETURN true;
@@ -52,11 +52,13 @@ $$;
 
 CREATE FUNCTION rotate_outbox() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   current smallint;
   target    smallint;
-  cursors claims[];
+  cursors   claims[];
+  last      claims;
 BEGIN
   PERFORM _require_read_committed('rotate_outbox');
   IF hold_reason() IS NOT NULL THEN
@@ -66,10 +68,12 @@ BEGIN
   FOR step IN 1 .. 2 LOOP  -- a slot that somebody pins must not stop the other
     target := (current + step) % 3;
     CONTINUE WHEN NOT _try_lock_slot(target);
-    SELECT array_agg(c) INTO cursors FROM generate_series(0, 2) lane, _cursor(lane::smallint) c
-    WHERE c.slot = target AND c.claim_id > 0;  -- a lane's cursor outlives its slot
+    cursors := ARRAY(SELECT c FROM generate_series(0, 2) lane, _cursor(lane::smallint) c WHERE c.slot = target AND c.claim_id > 0);
     EXECUTE format('TRUNCATE outbox_%s, claims_%s, claim_log_%s', target, target, target);
-    INSERT INTO claims SELECT c.* FROM unnest(cursors) c;
+    FOREACH last IN ARRAY cursors LOOP  -- a lane's cursor outlives its slot
+      last.messages := 0;               -- as a mere position: the log that said that its messages are done is gone
+      INSERT INTO claims SELECT last.*;
+    END LOOP;
     PERFORM setval('pgalert.outbox_slot', target);
     RETURN target;
   END LOOP;

@@ -1,9 +1,11 @@
 -- Dead letters: retry selection, and the functions that users of the system before this one know.
 
 CREATE FUNCTION schedule_retries(max_rows integer DEFAULT 1000) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
+  at      timestamptz := clock_timestamp();
   expired uuid[];
   queued  integer;
 BEGIN
@@ -15,14 +17,14 @@ BEGIN
     RETURN 0;
   END IF;
   WITH due AS MATERIALIZED (
-    SELECT d.id FROM alert_dlq d
-    WHERE d.state = 'waiting' AND d.next_retry_at <= clock_timestamp()
+    SELECT d.id, d.created_at FROM alert_dlq d
+    WHERE d.state = 'waiting' AND d.next_retry_at <= at
     ORDER BY d.next_retry_at LIMIT max_rows
     FOR UPDATE SKIP LOCKED
   ), picked AS (
     UPDATE alert_dlq d
-    SET state = CASE WHEN d.expires_at <= clock_timestamp() THEN 'expired' ELSE 'queued' END, next_retry_at = NULL
-    FROM due WHERE d.id = due.id AND d.state = 'waiting'
+    SET state = CASE WHEN d.expires_at <= at THEN 'expired' ELSE 'queued' END, next_retry_at = NULL
+    FROM due WHERE d.id = due.id AND d.created_at = due.created_at
     RETURNING d.*
   ), enqueued AS (
     INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
@@ -44,12 +46,14 @@ BEGIN
   RETURN queued;
 END
 $$;
+COMMENT ON FUNCTION schedule_retries(integer) IS 'Puts dead letters that are due, up to max_rows (1 to 100000), into the queue and ends those that have expired; returns how many were queued. Run each minute by pg_cron or by the driver; several at once are harmless.';
 
 CREATE FUNCTION count_waiting() RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
   SELECT count(*) FROM alert_dlq WHERE state = 'waiting' AND next_retry_at > clock_timestamp()
 $$;
+COMMENT ON FUNCTION count_waiting() IS 'How many dead letters wait for a retry that is not due yet.';
 
 -- Gives back the keys of dead letters that have just ended.
 CREATE FUNCTION _end_letters(ids uuid[]) RETURNS void
@@ -74,6 +78,7 @@ BEGIN
   ORDER BY d.created_at LIMIT max_rows;
 END
 $$;
+COMMENT ON FUNCTION get_failed_alerts(integer, integer) IS 'Dead letters that are waiting or queued, with a retry_count below max_retry_count, oldest first, at most max_rows. Raises 22023 for a negative number.';
 
 CREATE FUNCTION _no_such_letter(dlq_id uuid) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
@@ -111,6 +116,7 @@ BEGIN
   RETURN letter.retry_count + 1;
 END
 $$;
+COMMENT ON FUNCTION increment_retry_count(uuid) IS 'For a retry worker of one''s own: one more retry of a waiting dead letter has failed. Sets its next_retry_at by the policy''s schedule, or exhausted at its end; returns the new count. Raises P0002 where there is no such letter, 55000 where it is not waiting.';
 
 CREATE FUNCTION remove_from_dlq(dlq_id uuid) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -129,6 +135,7 @@ BEGIN
   RETURN true;
 END
 $$;
+COMMENT ON FUNCTION remove_from_dlq(uuid) IS 'Discards a dead letter and gives its dedup keys back where nobody was reached. Returns false where there is none; raises P0002 for NULL. A retry already claimed by a driver is still sent.';
 
 -- An alert that others delivered or failed to deliver, read for the tables: its identity from alert_data.
 CREATE FUNCTION _foreign_alert(alert_id text, alert_data jsonb, OUT user_id text, OUT content_hash text, OUT content_key uuid, OUT priority text)
@@ -184,11 +191,13 @@ BEGIN
   RETURN id;
 END
 $$;
+COMMENT ON FUNCTION track_delivery(text, jsonb, jsonb) IS 'Records a delivery that was made by other means, and reserves its content and day as deliver_alert would. alert_data is the alert with "message" and "user_id", delivery_methods an array of channel names or an object of booleans; returns the id of the delivery. Raises 22023, 22001, 54000, 42704 for what does not fit.';
 
 CREATE FUNCTION push_to_dlq(alert_id text, alert_data jsonb, error_message text) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 DECLARE
+  started  timestamptz := clock_timestamp();
   alert    record;
   schedule interval[];
   owed     text[];
@@ -207,11 +216,12 @@ BEGIN
   END IF;
   SELECT p.retry_schedule INTO schedule FROM all_policies p WHERE p.name = alert.priority;
   INSERT INTO alert_dlq AS d (alert_id, user_id, alert_data, error_message, error_class, state, channels, next_retry_at, priority, content_hash,
-                              delivery_key, content_key, accepted_at, expires_at)
+                              delivery_key, content_key, created_at, accepted_at, expires_at)
   VALUES (push_to_dlq.alert_id, alert.user_id, push_to_dlq.alert_data, left(push_to_dlq.error_message, 4000), 'reported',
-          CASE WHEN retry_delay(0, schedule) IS NULL THEN 'exhausted' ELSE 'waiting' END, owed, clock_timestamp() + retry_delay(0, schedule),
-          alert.priority, alert.content_hash, _message_key(), alert.content_key, clock_timestamp(), (push_to_dlq.alert_data ->> 'expires_at')::timestamptz)
+          CASE WHEN retry_delay(0, schedule) IS NULL THEN 'exhausted' ELSE 'waiting' END, owed, started + retry_delay(0, schedule),
+          alert.priority, alert.content_hash, _message_key(), alert.content_key, started, started, (push_to_dlq.alert_data ->> 'expires_at')::timestamptz)
   RETURNING d.id INTO id;
   RETURN id;
 END
 $$;
+COMMENT ON FUNCTION push_to_dlq(text, jsonb, text) IS 'Puts an alert whose delivery has failed elsewhere among the dead letters, due after the first delay of its policy, for its channels but inapp; returns the id. alert_data is the alert with "message" and "user_id", at most 1 MB. Raises 22023, 22001, 54000, 42704 for what does not fit.';

@@ -3,6 +3,7 @@
 CREATE FUNCTION inbox(user_id text, unread_only boolean DEFAULT false, before_id bigint DEFAULT NULL, max_rows integer DEFAULT 50)
 RETURNS TABLE (notification_id bigint, alert_id text, alert_name text, message text, priority text, created_at timestamptz, read_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -19,6 +20,7 @@ BEGIN
   ORDER BY n.notification_id DESC LIMIT max_rows;
 END
 $$;
+COMMENT ON FUNCTION inbox(text, boolean, bigint, integer) IS 'In-app notifications of a user, newest first, at most max_rows (1 to 1000). For the next page give the last notification_id as before_id.';
 
 CREATE FUNCTION mark_read(user_id text, notification_ids bigint[] DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -34,3 +36,4 @@ BEGIN
   RETURN changed;
 END
 $$;
+COMMENT ON FUNCTION mark_read(text, bigint[]) IS 'Marks notifications of a user as read, or all of them (NULL); returns how many were unread.';

@@ -26,6 +26,7 @@ BEGIN
   RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION hold_reason() IS 'NULL, or why nothing is claimed, retried or cleaned up in this database: it is a copy that nobody has confirmed, or session setting pgalert.environment is not that of the database. Firing works all the same.';
 
 -- Messages of another installation are copied with a transaction id of this one, so that they lie in front of the new
 -- cursors; the slots are locked first, so that what producers accept meanwhile is either among them or comes after.
@@ -92,3 +93,4 @@ BEGIN
   RETURN kept;
 END
 $$;
+COMMENT ON FUNCTION confirm_cluster() IS 'Says that the messages that lie in this database are to be sent from here: after a restore or copy, when the original is off. Keeps all that is not delivered, with new transaction ids; returns how many messages. Locks the queue. READ COMMITTED only.';

@@ -33,7 +33,8 @@ BEGIN
   IF to_regclass('pgalert.' || name) IS NOT NULL THEN
     RETURN false;
   END IF;
-  EXECUTE format('CREATE TABLE pgalert.%I PARTITION OF pgalert.%I FOR VALUES FROM (%L) TO (%L)', name, log,
+  EXECUTE format('CREATE TABLE pgalert.%I (LIKE pgalert.%I INCLUDING ALL)', name, log || '_default');
+  EXECUTE format('ALTER TABLE pgalert.%I ATTACH PARTITION pgalert.%I FOR VALUES FROM (%L) TO (%L)', log, name,
                  month::timestamptz, (month + interval '1 month')::timestamptz);
   RETURN true;
 EXCEPTION WHEN lock_not_available OR check_violation OR duplicate_table THEN

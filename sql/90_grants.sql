@@ -62,3 +62,12 @@ GRANT SELECT ON pgalert.alert_deliveries, pgalert.alert_dlq, pgalert.delivery_fa
 GRANT EXECUTE ON FUNCTION pgalert.alert_history(text, text) TO pgalert_producer, pgalert_operator;
 GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.queue_depth(), pgalert.open_claims() TO pgalert_driver, pgalert_operator, pgalert_monitor;
 GRANT SELECT ON pgalert.all_policies TO pgalert_operator, pgalert_monitor;
+GRANT EXECUTE ON FUNCTION pgalert._builtin_policy(text) TO pgalert_operator, pgalert_monitor;  -- all_policies calls it as its reader
+
+-- The Rust functions; those in SQL have their comment beside them.
+COMMENT ON FUNCTION pgalert.compute_content_hash(jsonb) IS 'MD5, as 32 hexadecimal digits, of the canonical text of the JSON: equal to that of Python''s json.dumps(data, sort_keys=True). NULL for NULL; raises 54001 beyond 128 levels.';
+COMMENT ON FUNCTION pgalert.compute_content_hash(jsonb, text, text) IS 'Identity of an alert for deduplication: the hash of {"condition", "message", "user_id"}; NULLs are JSON null. Raises 54001 beyond 128 levels.';
+COMMENT ON FUNCTION pgalert.normalize_channels(jsonb) IS 'Channels that an alert asks for, as an object of booleans with at least inapp and email: from "channels" (object or array), else from notify_inapp (default true) and notify_email (default false). Raises 22023 and names the key.';
+COMMENT ON FUNCTION pgalert.normalize_channels(jsonb, boolean, boolean) IS 'The same for an alert that is kept in columns channels, notify_inapp and notify_email.';
+COMMENT ON FUNCTION pgalert.retry_delay(integer, interval[]) IS 'Delay before the next retry of what was retried retry_count times; NULL when the schedule is used up. Raises 22023 for a negative count or delay, 22004 for a NULL in the schedule.';
+COMMENT ON FUNCTION pgalert.next_retry_at(integer, timestamptz, interval[]) IS 'last_attempt and the delay of retry_delay(), months and days by the calendar in UTC; NULL when the schedule is used up. Raises 22008 where the time is out of range, and what retry_delay raises.';

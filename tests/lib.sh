@@ -48,6 +48,8 @@ start_cluster() {
   local bindir options setting
   bindir=$("$1" --bindir)
   shift
+  # Before the start: the server too reads PGPORT.
+  unset PGHOSTADDR PGPORT PGSERVICE PGPASSWORD PGOPTIONS PGSSLMODE PGTARGETSESSIONATTRS
   cluster=$(mktemp -d /tmp/pgalert.XXXXXX)
   cluster_bindir=$bindir
   if [ "$(id -u)" = 0 ]; then chown postgres "$cluster"; fi
@@ -61,7 +63,6 @@ start_cluster() {
     return 1
   fi
   rm -f "$cluster.log"
-  unset PGPORT PGSERVICE PGPASSWORD PGOPTIONS PGSSLMODE PGTARGETSESSIONATTRS
   export PGHOST=$cluster PGUSER=postgres PGDATABASE=postgres
 }
 

@@ -86,7 +86,7 @@ run_version() {
   pg_config=$(pg_config_of "$version")
   step "$version install" install_extension "$pg_config" || return 0
   if wanted regress || wanted isolation || wanted upgrade; then
-    step "$version cluster" start_cluster "$pg_config" || return 0
+    step "$version cluster" start_cluster "$pg_config" max_prepared_transactions=5 || return 0
     if wanted regress; then run_files "$version" "$pgxs/regress/pg_regress" regress 'sql/*.sql'; fi
     if wanted isolation; then run_files "$version" "$pgxs/isolation/pg_isolation_regress" isolation 'specs/*.spec'; fi
     if wanted upgrade; then run_upgrades "$version" "$pg_config"; fi

@@ -341,7 +341,7 @@ mod tests {
 
     fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let path =
-            std::env::temp_dir().join(format!("pgalert-config-{}.toml", uuid::Uuid::new_v4()));
+            std::env::temp_dir().join(format!("pgalert-config-{}.toml", rand::random::<u64>()));
         fs::write(&path, file).unwrap();
         let lookup = |name: &str| {
             env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())

@@ -10,7 +10,7 @@ use crate::alert;
 use crate::error::Error;
 use crate::jsonb::JsonbText;
 use crate::keys;
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::{self, Range, Snapshot};
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _dedup_key(parts: VariadicArray<&str>) -> Uuid {
@@ -98,13 +98,18 @@ fn _window_ranges(
     lo: &str,
     hi: &str,
     after_xid: &str,
-) -> Result<TableIterator<'static, (name!(from_xid, String), name!(below_xid, String))>, ErrorReport>
-{
-    let ranges =
-        snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, read_xid(after_xid)?);
-    Ok(TableIterator::new(
-        ranges.into_iter().map(|(from, below)| (from.to_string(), below.to_string())),
-    ))
+    after_id: i64,
+) -> Result<
+    TableIterator<
+        'static,
+        (name!(from_xid, String), name!(from_id, i64), name!(below_xid, String)),
+    >,
+    ErrorReport,
+> {
+    let after = (read_xid(after_xid)?, after_id);
+    let ranges = snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, after);
+    let row = |range: Range| (range.after.0.to_string(), range.after.1, range.below.to_string());
+    Ok(TableIterator::new(ranges.into_iter().map(row)))
 }
 
 fn read_xid(text: &str) -> Result<u64, Error> {

@@ -11,8 +11,13 @@ pub struct Snapshot {
     in_progress: Vec<u64>,
 }
 
-/// Transactions from `from` to before `below`.
-pub type Range = (u64, u64);
+/// Rows behind the position (xid, message id) `after`, of transactions before `below`: one lower bound, since an index scan
+/// starts at one of several and might walk from the wrong one.
+#[derive(Debug, PartialEq)]
+pub struct Range {
+    pub after: (u64, i64),
+    pub below: u64,
+}
 
 impl Snapshot {
     pub fn parse(text: &str) -> Result<Self, Error> {
@@ -52,19 +57,20 @@ impl Snapshot {
     }
 }
 
-/// The transactions that `hi` sees and `lo` does not, as ascending ranges; those below `after` are left out.
-pub fn window_ranges(lo: &Snapshot, hi: &Snapshot, after: u64) -> Vec<Range> {
+/// The rows of transactions that `hi` sees and `lo` does not, behind `after`, as ascending ranges.
+pub fn window_ranges(lo: &Snapshot, hi: &Snapshot, after: (u64, i64)) -> Vec<Range> {
     let in_progress_in_lo =
         lo.in_progress.iter().filter(|xid| hi.sees(**xid)).map(|xid| (*xid, xid + 1));
-    let mut ranges: Vec<Range> = in_progress_in_lo.collect();
+    let mut ranges: Vec<(u64, u64)> = in_progress_in_lo.collect();
     let mut from = lo.xmax;
     for xid in hi.in_progress.iter().copied().filter(|xid| *xid >= lo.xmax) {
         ranges.push((from, xid));
         from = xid + 1;
     }
     ranges.push((from, hi.xmax));
-    ranges.retain(|(from, below)| from < below && *below > after);
-    ranges
+    ranges.retain(|(from, below)| from < below && *below > after.0);
+    let start = |from: u64| after.max((from.saturating_sub(1), i64::MAX));
+    ranges.into_iter().map(|(from, below)| Range { after: start(from), below }).collect()
 }
 
 fn unreadable(text: &str) -> Error {
@@ -107,12 +113,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_are_what_hi_sees_and_lo_does_not(lo in snapshot(10), hi in snapshot(40), after in 0u64..80) {
+        fn ranges_are_what_hi_sees_and_lo_does_not(
+            lo in snapshot(10), hi in snapshot(40), after in (0u64..80, 1i64..4),
+        ) {
             let ranges = window_ranges(&lo, &hi, after);
-            prop_assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0));
-            for xid in after..80 {
-                let inside = ranges.iter().any(|(from, below)| (*from..*below).contains(&xid));
-                prop_assert_eq!(inside, hi.sees(xid) && !lo.sees(xid), "{}", xid);
+            prop_assert!(ranges.windows(2).all(|pair| pair[0].below <= pair[1].after.0 + 1));
+            for position in (0..80).flat_map(|xid| (1..5).map(move |id| (xid, id))) {
+                let inside =
+                    ranges.iter().any(|range| position > range.after && position.0 < range.below);
+                let expected = hi.sees(position.0) && !lo.sees(position.0) && position > after;
+                prop_assert_eq!(inside, expected, "{:?}", position);
             }
         }
     }

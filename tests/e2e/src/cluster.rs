@@ -255,7 +255,7 @@ pub fn bindir() -> &'static Path {
 }
 
 /// Whether this process is root, whom Postgres refuses.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 

@@ -1,15 +1,17 @@
 //! The `pgalert` command as a process.
 
 use std::{
+    fs::File,
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use crate::{tools::until, Database};
 
 /// The binary under test.
-pub fn program() -> PathBuf {
+fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("PGALERT_TEST_DRIVER") {
         return path.into();
     }
@@ -20,36 +22,88 @@ pub fn program() -> PathBuf {
     path
 }
 
-/// `pgalert` with a subcommand, for a database, with nothing else of this process's environment that it reads.
+/// `pgalert` with a subcommand, as the role `courier` of a database.
 pub fn pgalert(subcommand: &str, database: &Database) -> Command {
     pgalert_at(subcommand, &database.url("courier"))
 }
 
+/// `pgalert` with nothing of this process's environment, and settings that suit tests: webhooks of this machine are
+/// http, and a lost worker's claims are free after a short time.
 pub fn pgalert_at(subcommand: &str, database_url: &str) -> Command {
     let mut command = Command::new(program());
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.env("DATABASE_URL", database_url).arg(subcommand).current_dir(std::env::temp_dir());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("DATABASE_URL", database_url)
+        .env("PGALERT_WEBHOOK_ALLOW_HTTP", "true")
+        .env("PGALERT_WORKER_LEASE", "2s")
+        .arg(subcommand);
     command
 }
 
-/// Runs a command to its end, however it ends.
-pub async fn outcome(mut command: Command) -> Output {
-    command.stdin(Stdio::null());
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-/// A running `pgalert run`; killed when dropped.
+/// Runs a command to its end.
+pub async fn run(command: &mut Command) -> Ended {
+    let child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let output =
+        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// `pgalert once`, which must do its work; returns the line that it prints.
+pub async fn once(command: &mut Command) -> String {
+    let ended = run(command).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.stdout.trim().to_owned()
+}
+
+/// A running `pgalert run`; killed when dropped, and then its log is printed if the test failed.
 pub struct Driver {
     process: Child,
+    log: PathBuf,
 }
 
 impl Driver {
     pub fn start(command: &mut Command) -> Driver {
-        Driver { process: command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap() }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let log = std::env::temp_dir()
+            .join(format!("pgalert-e2e.{}.driver{number}.log", std::process::id()));
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Driver { process, log }
     }
 
-    pub fn id(&self) -> u32 {
-        self.process.id()
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until the log has a text.
+    pub async fn until_logged(&self, text: &str, limit: Duration) {
+        until(&format!("the driver logs \"{text}\""), limit, async || {
+            if self.log().contains(text) {
+                Ok(())
+            } else {
+                Err("not logged")
+            }
+        })
+        .await
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -62,12 +116,13 @@ impl Driver {
         self.process.wait().unwrap();
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM, and waits for the end.
     pub async fn terminate(mut self, limit: Duration) -> ExitStatus {
-        let id = self.id().to_string();
+        let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let process = &mut self.process;
         until("the driver ends after SIGTERM", limit, async || {
-            self.process.try_wait().unwrap().ok_or("it runs")
+            process.try_wait().unwrap().ok_or("it runs")
         })
         .await
     }
@@ -77,5 +132,13 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> =
+                log.lines().filter(|line| !line.contains("\"delivered\"")).collect();
+            let last = lines[lines.len().saturating_sub(30)..].join("\n");
+            println!("the driver's log ended so:\n{last}");
+        }
+        let _ = std::fs::remove_file(&self.log);
     }
 }

@@ -9,7 +9,7 @@ CREATE FUNCTION pg_temp.claim(max_messages integer DEFAULT 1000, worker text DEF
     SELECT b.claim_id, claim.worker, b.alert_id, b.delivery_key, b.channels, b.recipients, b.attempt, b.dlq_id
     FROM pgalert.claim_batch(claim.worker, claim.max_messages, '1 hour') b
     RETURNING *)
-  SELECT string_agg(alert_id || ':' || array_to_string(channels, '+'), ' ' ORDER BY n) FROM batch
+  SELECT string_agg(alert_id || ':' || (SELECT string_agg(c, '+' ORDER BY c) FROM unnest(channels) c), ' ' ORDER BY n) FROM batch
 $$;
 
 -- The outcomes {channel: outcome} of the message of an alert, as claimed last; more is added to each.

@@ -4,7 +4,13 @@
 // A test reports by panicking, and so do the helpers here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
 mod copy; // a restored or copied database pages nobody until a person confirms
+mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
+mod mail; // what arrives at a real SMTP server
 mod races; // sessions that fire the same thing at the same moment
+mod retry; // what failed is tried again, in time, and nothing else
+mod share; // three drivers, SIGTERM, polling, a pooler
 mod stress; // the queue under everything at once: nothing lost, nothing twice
+mod wake; // live inboxes and sleeping drivers

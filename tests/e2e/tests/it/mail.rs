@@ -1,0 +1,121 @@
+use std::process::Command;
+
+use e2e::{
+    driver::{once, pgalert},
+    tools::Authority,
+    Cluster, Database, MailServer, Session,
+};
+use serde_json::{json, Value};
+
+use crate::common::{add_recipient, fire, pgalert_with_mail, texts};
+
+async fn start() -> (Database, Session) {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    add_recipient(&session, "ann", "email", "ann@example.org").await;
+    (database, session)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_has_text_html_and_the_delivery_key() {
+    let (database, session) = start().await;
+    let mail = MailServer::start();
+    let alert = json!({"id": "disk", "name": "Платте voll — 90 % 🔥", "channels": ["email"]});
+    let message = "Größe: <b>90 %</b>\nseit 5 min\n.\nFrom here on a dot ends no mail";
+    session
+        .execute("SELECT pgalert.deliver_alert($1, 'ann', $2)", &[&alert, &message])
+        .await
+        .unwrap();
+    assert_eq!(
+        once(&mut pgalert_with_mail("once", &database, &mail)).await,
+        "1 delivered, 0 failed, 0 deferred, 0 skipped"
+    );
+
+    let mails = mail.messages();
+    assert_eq!(mails.len(), 1);
+    let received = &mails[0];
+    let key = &texts(&session, "SELECT delivery_key::text FROM pgalert.alert_deliveries").await[0];
+    assert_eq!(received["headers"]["Message-ID"], Value::from(format!("<{key}@example.com>")));
+    assert_eq!(received["headers"]["Subject"], alert["name"]);
+    assert_eq!(received["headers"]["To"], "ann@example.org");
+    assert_eq!(received["headers"]["Auto-Submitted"], "auto-generated");
+    assert_eq!(received["mail_from"], "alerts@example.com");
+    assert_eq!(received["rcpt_tos"], json!(["ann@example.org"]));
+    assert_eq!(received["type"], "multipart/alternative");
+    assert_eq!(received["defects"], json!([]));
+    assert!(received["raw"].as_str().unwrap().is_ascii(), "what is not ASCII is encoded");
+    let text = received["parts"]["text/plain"].as_str().unwrap().replace("\r\n", "\n");
+    assert_eq!(text.trim_end(), message);
+    let html = received["parts"]["text/html"].as_str().unwrap();
+    assert!(html.contains("&lt;b&gt;90 %&lt;/b&gt;"), "{html}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_address_is_permanent_and_a_busy_server_is_not() {
+    let (database, session) = start().await;
+    let mail = MailServer::start();
+    add_recipient(&session, "ann", "email", "bounce@example.org").await;
+    add_recipient(&session, "ann", "email", "later@example.org").await;
+    fire(&session, "disk", &["email"]).await;
+    assert_eq!(
+        once(&mut pgalert_with_mail("once", &database, &mail)).await,
+        "0 delivered, 1 failed, 0 deferred, 0 skipped"
+    );
+    assert_eq!(mail.messages().len(), 1);
+    assert_eq!(
+        texts(&session, "SELECT state || ' ' || error_class FROM pgalert.alert_dlq ORDER BY 1")
+            .await,
+        ["permanent smtp.5xx", "waiting smtp.4xx"]
+    );
+    assert_eq!(
+        texts(&session, "SELECT delivery_methods::text FROM pgalert.alert_deliveries").await,
+        [r#"["email"]"#]
+    );
+}
+
+fn guarded(database: &Database, mail: &MailServer, ca_file: &str, password: &str) -> Command {
+    let mut command = pgalert("once", database);
+    command
+        .env("PGALERT_EMAIL_HOST", "localhost")
+        .env("PGALERT_EMAIL_PORT", mail.port.to_string())
+        .env("PGALERT_EMAIL_SECURITY", "starttls")
+        .env("PGALERT_EMAIL_CA_FILE", ca_file)
+        .env("PGALERT_EMAIL_USERNAME", "courier")
+        .env("PGALERT_EMAIL_PASSWORD", password)
+        .env("PGALERT_EMAIL_FROM", "alerts@example.com");
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starttls_and_auth_with_a_ca_of_ones_own() {
+    let (database, session) = start().await;
+    let folder = &Cluster::shared().folder;
+    let (ours, theirs) =
+        (Authority::new(&folder.join("ca-ours")), Authority::new(&folder.join("ca-theirs")));
+    let mail = MailServer::start_guarded(&ours, "courier", "secret");
+
+    fire(&session, "wrong-ca", &["email"]).await;
+    once(&mut guarded(&database, &mail, &theirs.file("ca.pem"), "secret")).await;
+    fire(&session, "wrong-password", &["email"]).await;
+    once(&mut guarded(&database, &mail, &ours.file("ca.pem"), "guess")).await;
+    assert_eq!(mail.messages().len(), 0);
+    let errors = texts(&session, "SELECT alert_id || ' ' || error_class || ' ' || error_message FROM pgalert.alert_dlq ORDER BY 1 DESC").await;
+    assert!(errors[0].contains("wrong-ca ") && errors[0].contains("certificate"), "{errors:?}");
+    assert!(errors[1].contains("wrong-password smtp.5xx"), "{errors:?}");
+    assert!(!errors[1].contains("guess"), "{errors:?}");
+
+    fire(&session, "right", &["email"]).await;
+    assert_eq!(
+        once(&mut guarded(&database, &mail, &ours.file("ca.pem"), "secret"))
+            .await
+            .split(',')
+            .next(),
+        Some("1 delivered")
+    );
+    let mails = mail.messages();
+    assert_eq!(mails.len(), 1);
+    assert_eq!(
+        (&mails[0]["tls"], &mails[0]["authenticated"]),
+        (&Value::from(true), &Value::from(true))
+    );
+}

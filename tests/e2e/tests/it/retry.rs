@@ -1,0 +1,180 @@
+//! A delivery that fails is a dead letter with its next time; only what failed is tried again.
+
+use e2e::{
+    driver::{once, pgalert},
+    webhook::Answer,
+    Cluster, Database, MailServer, Session, Webhook,
+};
+
+use crate::common::{add_recipient, fire, number, pgalert_with_mail, texts};
+
+async fn start() -> (Database, Session, Webhook) {
+    let (database, webhook) = (Cluster::shared().database().await, Webhook::start().await);
+    let session = database.connect().await;
+    add_recipient(&session, "ann", "webhook", &webhook.url()).await;
+    (database, session, webhook)
+}
+
+/// State, failed retries, channels, and the time from the attempt to the next.
+async fn letters(session: &Session) -> Vec<String> {
+    texts(
+        session,
+        "SELECT concat_ws(' ', state, retry_count, array_to_string(channels, ','),
+                          date_trunc('minute', next_retry_at - coalesce(last_retry_at, created_at) + interval '10 seconds')::text)
+         FROM pgalert.alert_dlq ORDER BY created_at",
+    )
+    .await
+}
+
+async fn make_due(session: &Session) {
+    let moved = session
+        .execute("UPDATE pgalert.alert_dlq SET next_retry_at = clock_timestamp() WHERE state = 'waiting'", &[])
+        .await
+        .unwrap();
+    assert_eq!(moved, 1, "letters that wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_alert_waits_and_is_delivered_when_due() {
+    let (database, session, webhook) = start().await;
+    webhook.answer(|_| Answer::status(500));
+    fire(&session, "disk", &["inapp", "webhook"]).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "0 delivered, 1 failed, 0 deferred, 0 skipped"
+    );
+    assert_eq!(letters(&session).await, ["waiting 0 webhook 00:05:00"]);
+
+    webhook.answer(|_| Answer::OK);
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "0 delivered, 0 failed, 0 deferred, 1 skipped"
+    );
+    assert_eq!(webhook.count(), 1, "nothing is sent before its time");
+
+    make_due(&session).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "1 delivered, 0 failed, 0 deferred, 0 skipped"
+    );
+    assert_eq!(letters(&session).await, [""; 0]);
+    assert_eq!(
+        texts(&session, "SELECT attempt || ' ' || delivery_methods FROM pgalert.alert_deliveries ORDER BY attempt").await,
+        [r#"1 ["inapp"]"#, r#"2 ["webhook"]"#]
+    );
+    let requests = webhook.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].webhook_id(), requests[1].webhook_id());
+    assert_eq!(requests[1].body["attempt"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_five_failed_retries_the_letter_is_kept_for_a_person() {
+    let (database, session, webhook) = start().await;
+    webhook.answer(|_| Answer::status(503));
+    fire(&session, "disk", &["webhook"]).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "0 delivered, 1 failed, 0 deferred, 0 skipped"
+    );
+    for (count, delay) in
+        ["00:05:00", "00:30:00", "02:00:00", "12:00:00", "24:00:00"].into_iter().enumerate()
+    {
+        assert_eq!(letters(&session).await, [format!("waiting {count} webhook {delay}")]);
+        make_due(&session).await;
+        assert_eq!(
+            once(&mut pgalert("once", &database)).await,
+            "0 delivered, 1 failed, 0 deferred, 0 skipped"
+        );
+    }
+    assert_eq!(letters(&session).await, ["exhausted 5 webhook"]);
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "0 delivered, 0 failed, 0 deferred, 0 skipped"
+    );
+    assert_eq!(letters(&session).await, ["exhausted 5 webhook"]);
+    assert_eq!(webhook.count(), 6);
+    assert_eq!(number(&session, "SELECT count(*) FROM pgalert.delivery_failures").await, 6);
+    assert_eq!(
+        fire(&session, "disk", &["webhook"]).await,
+        "queued",
+        "it reached nobody, so the next firing is heard"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_channel_that_failed_is_tried_again() {
+    let (database, session, webhook) = start().await;
+    let mail = MailServer::start();
+    add_recipient(&session, "ann", "email", "ann@example.org").await;
+    webhook.answer(|_| Answer::status(500));
+    fire(&session, "disk", &["email", "webhook"]).await;
+    assert_eq!(
+        once(&mut pgalert_with_mail("once", &database, &mail)).await,
+        "0 delivered, 1 failed, 0 deferred, 0 skipped"
+    );
+    assert_eq!(letters(&session).await, ["waiting 0 webhook 00:05:00"]);
+    assert_eq!(
+        texts(&session, "SELECT delivery_methods::text FROM pgalert.alert_deliveries").await,
+        [r#"["email"]"#]
+    );
+
+    webhook.answer(|_| Answer::OK);
+    make_due(&session).await;
+    assert_eq!(
+        once(&mut pgalert_with_mail("once", &database, &mail)).await,
+        "1 delivered, 0 failed, 0 deferred, 0 skipped"
+    );
+    assert_eq!((mail.messages().len(), webhook.count()), (1, 2));
+    assert_eq!(letters(&session).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_recipient_that_failed_is_tried_again() {
+    let (database, session, webhook) = start().await;
+    let other = Webhook::start().await;
+    add_recipient(&session, "ann", "webhook", &other.url()).await;
+    other.answer(|_| Answer::status(500));
+    fire(&session, "disk", &["webhook"]).await;
+    once(&mut pgalert("once", &database)).await;
+    other.answer(|_| Answer::OK);
+    make_due(&session).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "1 delivered, 0 failed, 0 deferred, 0 skipped"
+    );
+    assert_eq!((webhook.count(), other.count()), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_asks_for_a_pause_costs_no_retry() {
+    let (database, session, webhook) = start().await;
+    webhook.answer(|_| Answer { retry_after_s: Some(600), ..Answer::status(429) });
+    fire(&session, "disk", &["webhook"]).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "0 delivered, 0 failed, 1 deferred, 0 skipped"
+    );
+    let due: f64 = session
+        .query_one("SELECT extract(epoch FROM next_retry_at - created_at)::float8 FROM pgalert.alert_dlq WHERE state = 'waiting' AND retry_count = 0", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!((599.0..660.0).contains(&due), "due after {due} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_missing_or_refused_is_told() {
+    let (database, session, webhook) = start().await;
+    webhook.answer(|_| Answer::status(410));
+    fire(&session, "gone", &["webhook"]).await;
+    fire(&session, "nowhere", &["sms"]).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "0 delivered, 2 failed, 0 deferred, 0 skipped"
+    );
+    assert_eq!(
+        texts(&session, "SELECT alert_id || ' ' || state || ' ' || error_class FROM pgalert.alert_dlq ORDER BY 1").await,
+        ["gone permanent http.410", "nowhere waiting channel_not_configured"]
+    );
+}

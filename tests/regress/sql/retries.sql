@@ -1,0 +1,204 @@
+-- Dead letters and their retries.
+--    1. Each failed retry counts, and waits its delay of the policy's schedule; then the letter stays, exhausted.
+--    2. A success removes the letter and records the delivery; the failures stay in the log.
+--    3. Only what failed is tried again. Fates that differ are letters of their own: waiting, permanent, expired.
+--    4. A deferral does not count, grows up to 15 minutes, and respects retry_after; 48 hours of it count as one failure.
+--    5. Jitter only adds.
+--    6. What has expired is not sent; a letter that is not due is not selected; selecting twice selects once, and a letter
+--       that somebody removed meanwhile does not come back.
+--    7. A retry is never its own duplicate; delivered, it moves the content's key to a whole window from then.
+--    8. The functions known before: push_to_dlq, get_failed_alerts, increment_retry_count, remove_from_dlq,
+--       track_delivery, check_duplicate_delivery.
+--    9. alert_history tells it all, in order.
+\getenv srcdir PG_ABS_SRCDIR
+\set errors :srcdir '/include/errors.sql'
+\set driver :srcdir '/include/driver.sql'
+\i :errors
+\set ECHO none
+\i :driver
+\set ECHO all
+SET search_path = pgalert, public;
+SET intervalstyle = postgres;
+\pset null NULL
+INSERT INTO policies (name, retry_schedule, jitter, daily_limit) VALUES
+  ('plain', '{5 minutes,30 minutes,2 hours,12 hours,24 hours}', 0, NULL), ('jittery', '{10 minutes,1 hour}', 0.5, NULL), ('never', '{}', 0, NULL);
+CREATE FUNCTION pg_temp.fire(alert text, channels jsonb DEFAULT '["email"]', more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
+  SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'channels', channels, 'priority', 'plain') || more, 'u1', 'about ' || alert)
+$$;
+
+-- 1
+SELECT pg_temp.fire('a');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('a', '{"email": "failed"}', '{"error_class": "timeout", "error": "no answer"}');
+CREATE PROCEDURE pg_temp.fail_on() LANGUAGE plpgsql AS $$
+DECLARE
+  letter record;
+BEGIN
+  FOR retry IN 1 .. 6 LOOP
+    SELECT * INTO letter FROM pg_temp.dead_letters('a');
+    RAISE INFO '% count %, due in %', letter.state, letter.retry_count, coalesce(letter.due_in::text, '-');
+    PERFORM pg_temp.make_due('a'), pgalert.schedule_retries();
+    COMMIT;
+    RAISE INFO 'retry %: %, attempt %', retry, coalesce(pg_temp.claim(), 'nothing'), (SELECT max(attempt) FROM claimed);
+    COMMIT;
+    PERFORM pg_temp.answer('a', '{"email": "failed"}', jsonb_build_object('error', 'no answer ' || retry));
+    COMMIT;
+  END LOOP;
+END
+$$;
+CALL pg_temp.fail_on();
+SELECT * FROM pg_temp.dead_letters('a');
+SELECT count(*) AS letters, count(DISTINCT c.delivery_key) AS keys_over_all_attempts, bool_and(l.delivery_key = c.delivery_key) AS the_letters_key
+FROM alert_dlq l JOIN claimed c USING (alert_id) WHERE alert_id = 'a';
+SELECT attempt, channel, outcome, error_class, error FROM delivery_failures WHERE alert_id = 'a' ORDER BY attempt;
+SELECT pg_temp.fire('a0', '["email"]', '{"priority": "never"}');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('a0', '{"email": "failed"}');
+SELECT state, retry_count, next_retry_at FROM alert_dlq WHERE alert_id = 'a0';
+
+-- 2
+SELECT pg_temp.fire('b');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('b', '{"email": "failed"}');
+SELECT pg_temp.make_due('b'), schedule_retries();
+SELECT state, next_retry_at FROM alert_dlq WHERE alert_id = 'b';
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('b', '{"email": "delivered"}');
+SELECT count(*) AS letters FROM alert_dlq WHERE alert_id = 'b';
+SELECT * FROM pg_temp.reached('b');
+SELECT count(*) AS failures FROM delivery_failures WHERE alert_id = 'b';
+
+-- 3
+SELECT pg_temp.fire('c', '["email", "slack", "sms", "webhook", "inapp"]');
+SELECT pg_temp.claim();
+SELECT report(claim_id, worker, pg_temp.outcomes('c', '{"email": "failed"}', '{"error": "later"}') || pg_temp.outcomes('c', '{"slack": "failed"}', '{"error": "no such hook", "permanent": true}')
+  || pg_temp.outcomes('c', '{"sms": "delivered"}') || pg_temp.outcomes('c', '{"webhook": "deferred"}', '{"error": "throttled"}')) FROM claimed WHERE alert_id = 'c';
+SELECT * FROM pg_temp.dead_letters('c');
+SELECT * FROM pg_temp.reached('c');
+SELECT pg_temp.make_due('c'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('c', '{"email": "delivered", "webhook": "failed"}');
+SELECT * FROM pg_temp.dead_letters('c');
+SELECT * FROM pg_temp.reached('c');
+SELECT pg_temp.make_due('c'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('c', '{"webhook": "failed"}', '{"permanent": true, "error": "gone"}');
+SELECT * FROM pg_temp.dead_letters('c');
+
+-- 4
+CREATE FUNCTION pg_temp.wait_of(alert text, at_least interval, at_most interval) RETURNS text LANGUAGE sql AS $$
+  SELECT format('%s, count %s, deferrals %s, since %s, waits as long as it should: %s', state, retry_count, deferrals, deferred_since IS NOT NULL,
+                next_retry_at - clock_timestamp() BETWEEN at_least - interval '5 seconds' AND at_most)
+  FROM pgalert.alert_dlq WHERE alert_id = alert
+$$;
+SELECT pg_temp.fire('d'), pg_temp.fire('d2');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('d', '{"email": "deferred"}', '{"error_class": "breaker_open"}'), pg_temp.answer('d2', '{"email": "deferred"}', '{"retry_after_s": 7200}');
+SELECT pg_temp.wait_of('d', '30 seconds', '36 seconds'), pg_temp.wait_of('d2', '2 hours', '2 hours');
+SELECT pg_temp.make_due('d'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('d', '{"email": "deferred"}');
+SELECT pg_temp.wait_of('d', '1 minute', '72 seconds');
+UPDATE alert_dlq SET deferrals = 20 WHERE alert_id = 'd';
+SELECT pg_temp.make_due('d'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('d', '{"email": "deferred"}');
+SELECT pg_temp.wait_of('d', '15 minutes', '18 minutes');
+UPDATE alert_dlq SET deferred_since = clock_timestamp() - interval '49 hours' WHERE alert_id = 'd';
+SELECT pg_temp.make_due('d'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('d', '{"email": "deferred"}');
+SELECT pg_temp.wait_of('d', '30 minutes', '30 minutes');
+SELECT pg_temp.make_due('d'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('d', '{"email": "failed"}');
+SELECT pg_temp.wait_of('d', '2 hours', '2 hours');
+SELECT attempt, outcome FROM delivery_failures WHERE alert_id = 'd' ORDER BY failed_at;
+
+-- 5
+SELECT setseed(0.5);
+SELECT count(pg_temp.fire('e' || n, '["email"]', '{"priority": "jittery"}')) FROM generate_series(1, 40) n;
+SELECT count(*) FROM (SELECT pg_temp.claim()) c;
+SELECT sum(pg_temp.answer('e' || n, '{"email": "failed"}')) FROM generate_series(1, 40) n;
+SELECT bool_and(wait BETWEEN interval '9 minutes 55 seconds' AND interval '15 minutes') AS within, max(wait) - min(wait) > interval '1 minute' AS spread
+FROM (SELECT next_retry_at - clock_timestamp() AS wait FROM alert_dlq WHERE alert_id LIKE 'e%') w;
+DELETE FROM alert_dlq WHERE alert_id LIKE 'e%';
+
+-- 6
+SELECT pg_temp.fire('f1', '["email"]', jsonb_build_object('expires_at', clock_timestamp() + interval '1 hour')), pg_temp.fire('f2'), pg_temp.fire('f3');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('f1', '{"email": "failed"}'), pg_temp.answer('f2', '{"email": "failed"}'), pg_temp.answer('f3', '{"email": "failed"}');
+SELECT schedule_retries() AS not_due;
+UPDATE alert_dlq SET expires_at = clock_timestamp() WHERE alert_id = 'f1';
+SELECT pg_temp.make_due('f1'), pg_temp.make_due('f2'), pg_temp.make_due('f3');
+SELECT schedule_retries(1) AS bounded;
+SELECT schedule_retries() AS the_rest;
+SELECT schedule_retries() AS again;
+SELECT alert_id, state FROM alert_dlq WHERE alert_id LIKE 'f_' ORDER BY 1;
+SELECT remove_from_dlq(id) FROM alert_dlq WHERE alert_id = 'f3';
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('f3', '{"email": "failed"}'), pg_temp.answer('f2', '{"email": "delivered"}');
+SELECT alert_id, state FROM alert_dlq WHERE alert_id LIKE 'f_' ORDER BY 1;
+SELECT * FROM open_claims();
+-- Removed while its retry is under way, and then delivered: it was delivered.
+SELECT pg_temp.fire('f4');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('f4', '{"email": "failed"}');
+SELECT pg_temp.make_due('f4'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT remove_from_dlq(id) FROM alert_dlq WHERE alert_id = 'f4';
+SELECT pg_temp.answer('f4', '{"email": "delivered"}');
+SELECT * FROM pg_temp.reached('f4');
+
+-- 7
+SELECT pg_temp.fire('g', '["email"]', '{"priority": "normal"}');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('g', '{"email": "failed"}');
+UPDATE dedup_keys SET expires_at = clock_timestamp() + interval '1 minute' WHERE owner = (SELECT delivery_key FROM claimed WHERE alert_id = 'g');
+SELECT pg_temp.make_due('g'), schedule_retries() AS not_its_own_duplicate;
+SELECT pg_temp.fire('g', '["email"]', '{"priority": "normal"}') AS meanwhile;
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('g', '{"email": "delivered"}');
+SELECT k.key = o.content_key AS content, k.expires_at > clock_timestamp() + interval '23 hours 59 minutes' AS moved
+FROM dedup_keys k JOIN outbox o ON o.delivery_key = k.owner AND o.attempt = 1 WHERE o.alert_id = 'g' ORDER BY 1;
+SELECT pg_temp.fire('g', '["email"]', '{"priority": "normal"}') AS afterwards;
+
+-- 8
+TRUNCATE alert_dlq, outbox, claims, claim_log;
+SELECT push_to_dlq('h1', '{"message": "m", "user_id": "u1", "notify_email": true, "notify_inapp": true, "condition": {"a": 1}}', 'mailbox full') IS NOT NULL AS pushed;
+SELECT * FROM pg_temp.dead_letters('h1');
+SELECT user_id, alert_data, priority, content_hash = compute_content_hash('{"a": 1}', 'm', 'u1') AS identity FROM alert_dlq;
+SELECT push_to_dlq('h2', '{"channels": ["sms"], "priority": "never"}', repeat('long', 2000)) IS NOT NULL AS pushed;
+SELECT state, length(error_message) AS cut_to FROM alert_dlq WHERE alert_id = 'h2';
+SELECT pg_temp.make_due('h1'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('h1', '{"email": "failed"}');
+SELECT push_to_dlq('h3', '{"notify_email": true}', 'e') IS NOT NULL AS pushed;
+SELECT alert_id, retry_count, state FROM get_failed_alerts();
+SELECT alert_id FROM get_failed_alerts(1);
+SELECT alert_id FROM get_failed_alerts(5, 1);
+SELECT alert_id FROM get_failed_alerts(max_rows => 0);
+SELECT increment_retry_count(id) FROM alert_dlq WHERE alert_id = 'h3';
+SELECT * FROM pg_temp.dead_letters('h3');
+SELECT increment_retry_count(id), increment_retry_count(id), increment_retry_count(id) FROM alert_dlq WHERE alert_id = 'h3';
+SELECT state, retry_count FROM alert_dlq WHERE alert_id = 'h3';
+SELECT increment_retry_count(id) FROM alert_dlq WHERE alert_id = 'h3';
+SELECT * FROM pg_temp.dead_letters('h3');
+SELECT left(pg_temp.error_of(format('SELECT pgalert.increment_retry_count(%L)', id)), 5) AS of_an_exhausted_one FROM alert_dlq WHERE alert_id = 'h3';
+SELECT remove_from_dlq(id) FROM alert_dlq WHERE alert_id = 'h3';
+SELECT remove_from_dlq('11111111-1111-4111-8111-111111111111');
+SELECT track_delivery('i1', '{"message": "m", "user_id": "u1"}', '["sms", "email"]') IS NOT NULL AS tracked;
+SELECT * FROM pg_temp.reached('i1');
+SELECT check_duplicate_delivery(compute_content_hash(NULL, 'm', 'u1')) AS known, check_duplicate_delivery(compute_content_hash(NULL, 'm', 'u1'), '0') AS of_no_time,
+       check_duplicate_delivery(compute_content_hash(NULL, 'm', 'u2')) AS of_another;
+SELECT deliver_alert('{"id": "i2"}', 'u1', 'm') AS reserved_too, deliver_alert('{"id": "i1"}', 'u1', 'other') AS day_too;
+SELECT deliver_alert('{"id": "i3", "channels": ["email"]}', 'u3', 'queued');
+SELECT check_duplicate_delivery(compute_content_hash(NULL, 'queued', 'u3')) AS counts_too;
+
+-- 9
+SELECT event, attempt, channels, detail, next_retry_at IS NOT NULL AS retried FROM alert_history('c', 'u1') ORDER BY attempt, event, channels;
+SELECT event, attempt, channels, regexp_replace(detail, '[0-9a-f]{32}', '<hash>') AS detail FROM alert_history('g', 'u1');
+SELECT event, attempt, channels, detail, next_retry_at IS NOT NULL AS retried FROM alert_history('h1', 'u1');
+SELECT event, attempt, channels FROM alert_history('i3', 'u3') ORDER BY event;
+SELECT bool_and(at >= previous) AS in_order FROM (SELECT at, lag(at) OVER () AS previous FROM alert_history('c', 'u1')) h;
+SELECT count(*) FROM alert_history('c', 'u2');

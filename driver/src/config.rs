@@ -32,7 +32,7 @@ pub enum ConfigError {
     Invalid(String),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub database: Database,
@@ -133,10 +133,6 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl std::fmt::Debug for Secret {
@@ -151,6 +147,12 @@ pub struct Overrides {
     pub database_url: Option<String>,
     pub log_level: Option<String>,
     pub log_format: Option<LogFormat>,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str(&self.shown())
+    }
 }
 
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;

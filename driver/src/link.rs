@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::{Client, Notification};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::connect::{connect, ConnectError, Connected, Params};
 use crate::database::{self, DatabaseError};
@@ -53,7 +53,12 @@ impl Link {
                 Ok(_) => break,
                 Err(error) => {
                     let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
-                    warn!(connection = self.name, %error, retry_in_ms = pause.as_millis() as u64, "no connection to the database");
+                    let retry_in_ms = pause.as_millis() as u64;
+                    if error.is_fatal() {
+                        error!(connection = self.name, %error, retry_in_ms, "the database refuses this driver: somebody must mend it");
+                    } else {
+                        warn!(connection = self.name, %error, retry_in_ms, "no connection to the database");
+                    }
                     tokio::time::sleep(pause).await;
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }

@@ -13,17 +13,25 @@ arrivals = Arrivals(sys.argv[1])
 failures = int(sys.argv[2])
 
 
+def pretty(value, margin=""):
+    """JSON, an object's members a line each; anything else on one line."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    deeper = margin + "  "
+    members = ",\n".join(f"{deeper}{json.dumps(name)}: {pretty(member, deeper)}" for name, member in value.items())
+    return f"{{\n{members}\n{margin}}}"
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status, answer = (503, "down for maintenance") if arrivals.count < failures else (200, "thank you")
-        fields = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in body.items())
+        status, answer = (503, "maintenance") if arrivals.count < failures else (200, "thank you")
         arrivals.add("a webhook arrived", "\n".join((
             f"POST {self.path}",
             f"webhook-id: {self.headers['webhook-id']}",
             f"content-type: {self.headers['content-type']}",
             "",
-            f"{{\n{fields}\n}}",
+            pretty(body),
             "",
             f"answered: {status} {answer}",
         )))

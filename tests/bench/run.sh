@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Measures pgalert in a private cluster (fsync on), each figure as a ratio to another of the same run.
+#   tests/bench/run.sh [firing] [claiming] [snapshot] [latency] [wal]      default: all
+#   BENCH_MINUTES=5    how long the snapshot is held
+set -euo pipefail
+. "$(dirname "$0")/../lib.sh"
+here=$repo/tests/bench
+parts=("$@")
+minutes=${BENCH_MINUTES:-5}
+pg_config=$(pg_config_of 15)
+pgbench=$("$pg_config" --bindir)/pgbench
+children=()
+trap 'kill "${children[@]}" 2>/dev/null || true; wait; stop_cluster' EXIT
+
+wanted() { [ ${#parts[@]} -eq 0 ] || [[ " ${parts[*]} " == *" $1 "* ]]; }
+sql() { psql -XqAt -v ON_ERROR_STOP=1 -d bench "$@"; }
+tps() { "$pgbench" -n -M prepared -c "$2" -j 2 -T "$3" -f "$here/$1.sql" bench 2>/dev/null | awk '/^tps/ { print $3 }'; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
+median() { sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+line() { printf '%-66s %12s %12s %8s\n' "$@"; }
+
+install_extension "$pg_config" >/dev/null 2>&1
+start_cluster "$pg_config" fsync=on shared_buffers=512MB max_wal_size=8GB checkpoint_timeout=30min autovacuum_naptime=10s
+createdb bench
+sql -c 'CREATE EXTENSION pgalert' -f "$here/prepare.sql"
+"$pgbench" -n -T 12 -c 1 -f "$here/single.sql" bench >/dev/null 2>&1  # nobody listens: after ten seconds nobody is notified
+echo "PostgreSQL $(sql -c 'SHOW server_version'), $(nproc) cores, $(awk '/MemTotal/ { printf "%d GiB", $2 / 1048576 }' /proc/meminfo)"
+line 'figure' 'pgalert' 'beside' 'ratio'
+
+raw_rates=()
+if wanted firing || wanted claiming; then
+  singles=() bulks=() single_ratios=() bulk_ratios=()
+  for _ in 1 2 3 4 5; do
+    raw=$(tps raw 4 6) single=$(tps single 4 6)
+    raw_rates+=("$raw") singles+=("$single") single_ratios+=("$(ratio "$single" "$raw")")
+    if wanted firing; then
+      bulk=$(tps bulk 4 6 | awk '{ print $1 * 1000 }')
+      bulks+=("$bulk") bulk_ratios+=("$(ratio "$bulk" "$single")")
+    fi
+  done
+fi
+mid() { printf '%s\n' "$@" | median; }
+if wanted firing; then
+  line 'deliver_alert / raw INSERT, 4 clients, median of 5 pairs, /s' "$(mid "${singles[@]}")" "$(mid "${raw_rates[@]}")" "$(mid "${single_ratios[@]}")"
+  line 'deliver_alerts (1000) / deliver_alert, 4 clients, alerts/s' "$(mid "${bulks[@]}")" "$(mid "${singles[@]}")" "$(mid "${bulk_ratios[@]}")"
+fi
+
+empty() { sql -c 'CALL drain(2147483647, 10000, 10000)' >/dev/null; sql -c 'SELECT pgalert.rotate_outbox(), pgalert.rotate_outbox()' >/dev/null; }
+
+if wanted claiming; then
+  empty
+  rates=()
+  for _ in 1 2 3; do
+    sql -c 'CALL fill(100)'
+    rates+=("$(sql -c 'CALL drain(2147483647, 500, 100)')")
+  done
+  line 'claim 500, report in parts of 100 / raw INSERT, messages/s' "$(mid "${rates[@]}")" "$(mid "${raw_rates[@]}")" "$(ratio "$(mid "${rates[@]}")" "$(mid "${raw_rates[@]}")")"
+fi
+
+if wanted snapshot; then
+  empty
+  mkfifo "$cluster/snapshot"
+  sql <"$cluster/snapshot" >/dev/null &
+  children+=($!)
+  exec 9>"$cluster/snapshot"
+  echo 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class;' >&9
+  "$pgbench" -n -M prepared -c 2 -R 200 -T $((minutes * 60 + 120)) -f "$here/single.sql" bench >/dev/null 2>&1 &
+  children+=($!)
+  first=() last=() begin=$SECONDS
+  while [ $((SECONDS - begin)) -lt $((minutes * 60)) ]; do
+    sql -c 'CALL fill(20)'
+    at=$((SECONDS - begin))
+    rate=$(sql -c 'CALL drain(20000, 500, 100)')
+    sql -c 'SELECT pgalert.maintain()' >/dev/null
+    if [ $at -lt 60 ]; then first+=("$rate"); fi
+    if [ $at -ge $(((minutes - 1) * 60)) ]; then last+=("$rate"); fi
+  done
+  exec 9>&-
+  kill "${children[@]}" 2>/dev/null || true
+  line "the same, snapshot held: minute $minutes / minute 1, messages/s" "$(mid "${last[@]}")" "$(mid "${first[@]}")" "$(ratio "$(mid "${last[@]}")" "$(mid "${first[@]}")")"
+fi
+
+if wanted latency; then
+  empty
+  sql -c 'CALL fill(40)'
+  few=$(sql -c 'CALL claim_latency(45)')
+  empty
+  sql -c 'CALL fill(1000)'
+  many=$(sql -c 'CALL claim_latency(45)')
+  line 'claim of 500 with 1,000,000 / 10,000s of messages waiting, ms' "$many" "$few" "$(ratio "$many" "$few")"
+fi
+
+if wanted wal; then
+  empty
+  sql -c 'CHECKPOINT' -c 'CALL fill(5)' -c 'CALL drain(2147483647, 500, 100)' >/dev/null
+  before=$(sql -c 'SELECT pg_current_wal_insert_lsn()')
+  "$pgbench" -n -M prepared -c 4 -t 5000 -f "$here/single.sql" bench >/dev/null 2>&1
+  fired=$(sql -c 'SELECT pg_current_wal_insert_lsn()')
+  sql -c 'CALL drain(2147483647, 500, 100)' >/dev/null
+  line 'WAL bytes a message, fired one by one: whole life, firing alone' \
+    "$(sql -c "SELECT round((pg_current_wal_insert_lsn() - '$before') / 20000)")" "$(sql -c "SELECT round(('$fired'::pg_lsn - '$before') / 20000)")" ''
+fi

@@ -92,9 +92,9 @@ DECLARE
   firings   firing[];
   context   record;
   pending   integer[];   -- ordinals still to be decided
-  settled   integer[] := '{}';
+  settled   integer[] := ARRAY[]::integer[];
   decided   integer[];   -- for each of pending: the place in the day it was admitted to, -1 duplicate, -2 capped
-  verdicts  integer[] := '{}';
+  verdicts  integer[] := ARRAY[]::integer[];
   wanted    integer;
   got       uuid[];
   lost      integer[];
@@ -130,7 +130,7 @@ BEGIN
                                (1, f.content_key, f.content_until, f.message_key)) AS k (kind, key, until, owner)
     WHERE d.place >= 0 AND k.key IS NOT NULL;
 
-    lost := '{}';
+    lost := ARRAY[]::integer[];
     IF wanted > cardinality(got) THEN
       -- Other sessions won some keys since the look. Keep what is whole, give back halves, decide the rest again.
       SELECT array_agg(d.ordinal) INTO lost

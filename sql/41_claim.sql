@@ -249,7 +249,7 @@ DECLARE
   lanes  integer[] := ARRAY[0, 1, 2];
   past   bigint[];
   done   bigint[] := ARRAY[]::bigint[];
-  partial jsonb := '[]';
+  partial jsonb := '[]'::jsonb;
 BEGIN
   PERFORM _require_read_committed('claim_batch'), _check_text('worker', worker, 255), _check_lease(lease);
   IF max_messages IS NULL OR max_messages NOT BETWEEN 1 AND 10000 THEN

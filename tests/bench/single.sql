@@ -1,6 +1,7 @@
 \set n random(1, 1000000000000)
+\set u random(0, 99999)
 SELECT pgalert.deliver_alert(
   jsonb_build_object('id', 'alert-' || :n, 'name', 'VIX above 30',
                      'condition', jsonb_build_object('type', 'macro', 'entity', 'VIX', 'op', '>', 'value', 30),
                      'channels', jsonb_build_array('email')),
-  'user-' || :n % 100000, 'VIX exceeded 30 (current: 32.5)');
+  'user-' || :u, 'VIX exceeded 30 (current: 32.5)');

@@ -11,7 +11,7 @@ help: ## What there is to make
 setup: ## Bring what building and testing need (Debian packages, cargo-pgrx, Postgres 16 and 18 under target/)
 	tests/setup.sh
 
-demo: setup ## See alerts go out, in a scratch cluster under target/
+demo: setup ## See alerts go out, in a scratch cluster that goes away again
 	tests/demo/run.sh
 
 test: setup ## Run every test, on Postgres 15, 16 and 18

@@ -35,8 +35,6 @@ BEGIN
   END IF;
   -- An insert that had chosen the default partition before ATTACH would fail after it: writers wait outside, readers do not.
   EXECUTE format('LOCK TABLE ONLY pgalert.%I IN SHARE ROW EXCLUSIVE MODE', log);
-  -- Attaching alone locks less: an insert that has chosen the default partition would then fail on its new constraint.
-  EXECUTE format('LOCK TABLE ONLY pgalert.%I IN ACCESS EXCLUSIVE MODE', log);
   EXECUTE format('CREATE TABLE pgalert.%I (LIKE pgalert.%I INCLUDING ALL)', name, log || '_default');
   EXECUTE format('ALTER TABLE pgalert.%I ATTACH PARTITION pgalert.%I FOR VALUES FROM (%L) TO (%L)', log, name,
                  month::timestamptz, (month + interval '1 month')::timestamptz);

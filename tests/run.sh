@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests.
-#   tests/run.sh [--pg15] [--pg16] [--pg18] [--only unit|regress|isolation|e2e|upgrade]… [--accept] [test…]
+#   tests/run.sh [--pg15] [--pg16] [--pg18] [--only unit|regress|isolation|e2e|demo|upgrade]… [--accept] [test…]
 # Without a version: all three. A test is the name of a file of tests/regress/sql or tests/isolation/specs.
 # With --accept what a failing test printed becomes what is expected of it: read the difference before you commit it.
 #
@@ -8,6 +8,7 @@
 #   regress    SQL in, expected output: one function, one database for each file
 #   isolation  two or more sessions, step by step: what a race must end in
 #   e2e        the driver against real servers: what a user sees (PostgreSQL 15)
+#   demo       what `make demo` shows comes true, and nothing of it stays behind (PostgreSQL 15)
 #   upgrade    each release that was, updated to this one, equals a fresh install
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -93,13 +94,32 @@ run_version() {
     stop_cluster
   fi
   if wanted e2e && [ "$version" = 15 ]; then run_e2e "$pg_config"; fi
+  if wanted demo && [ "$version" = 15 ]; then run_demo; fi
 }
 
 run_e2e() {
   local pg_config=$1 target=${CARGO_TARGET_DIR:-$repo/target}
   step 'e2e driver' cargo build --package pgalert-driver || return 0
   export PGALERT_TEST_PG_CONFIG=$pg_config PGALERT_TEST_DRIVER=$target/debug/pgalert PGALERT_TEST_PYTHON=$venv/bin/python
-  step 'e2e tests' cargo test --package e2e || true
+  # What they counted is worth seeing when all is well, too.
+  step 'e2e tests' cargo test --package e2e && sed -n 's/^e2e: /        /p' "$out/log" || true
+}
+
+# Without a terminal it ends by itself and prints no colours; on one it waits for Enter with its cluster up.
+demo() {
+  local cluster
+  "$repo/tests/demo/run.sh" </dev/null >"$out/demo" || { cat "$out/demo" && return 1; }
+  if grep -q $'\e' "$out/demo"; then echo 'colours without a terminal' && return 1; fi
+  echo | script --quiet --return --command "$repo/tests/demo/run.sh" /dev/null >"$out/demo" || { cat "$out/demo" && return 1; }
+  cluster=$(grep -o 'psql -h [^ ]*' "$out/demo" | cut -d ' ' -f 3)
+  if [ -z "$cluster" ] || [ -e "$cluster" ]; then echo "the cluster \"$cluster\" is still there" && return 1; fi
+}
+
+run_demo() {
+  local target=${CARGO_TARGET_DIR:-$repo/target}
+  step 'demo driver' cargo build --package pgalert-driver || return 0
+  export PGALERT_TEST_DRIVER=$target/debug/pgalert
+  step 'demo' demo || true
 }
 
 # What the members of the extension are, in a form that two databases can be compared by.

@@ -85,7 +85,7 @@ install_pgrx
 if [ "${1:-all}" = build ]; then exit; fi
 
 if command -v dpkg >/dev/null; then
-  install_packages postgresql-15-cron postgresql-15-plpgsql-check
+  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl
 fi
 install_python
 unpack_servers

@@ -13,8 +13,9 @@ use crate::link::Link;
 use crate::sender::Sender;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-/// How long "asleep" holds in the database; renewed while asleep.
-const NAP: Duration = Duration::from_secs(10);
+/// How long "asleep" holds in the database, at least and at most; renewed while asleep.
+const SHORTEST_NAP: Duration = Duration::from_secs(10);
+const LONGEST_NAP: Duration = Duration::from_secs(3600);
 
 pub struct Claimer {
     pub link: Link,
@@ -26,22 +27,16 @@ pub struct Claimer {
     pub sender: Sender,
     /// One permit for each message that may be in flight.
     pub room: Arc<Semaphore>,
+    /// Cancelled when nothing more is to be claimed.
+    pub stop: CancellationToken,
 }
 
 impl Claimer {
     /// Claims until `stop`; then returns the sender, whose tasks may still be under way.
-    pub async fn run(mut self, stop: CancellationToken) -> Sender {
-        tokio::select! {
-            () = self.claim_forever() => {}
-            () = stop.cancelled() => {}
-        }
-        self.sender
-    }
-
-    async fn claim_forever(&mut self) {
+    pub async fn run(mut self) -> Sender {
         let mut pause = SHORTEST_PAUSE;
         let mut asleep_until = Instant::now();
-        loop {
+        while !self.stop.is_cancelled() {
             match self.claim().await {
                 Ok(true) => {
                     pause = SHORTEST_PAUSE;
@@ -57,27 +52,46 @@ impl Claimer {
                     pause = self.longest_pause;
                 }
             }
-            if self.listens && asleep_until < Instant::now() + NAP / 4 {
-                let client = self.link.reopen().await;
-                let said = database::announce_sleep(client, NAP).await;
-                if self.link.check(said).is_ok() {
-                    asleep_until = Instant::now() + NAP;
-                    continue; // look once more: what was enqueued before the announcement has notified nobody
-                }
+            let nap = self.nap();
+            if self.listens
+                && asleep_until < Instant::now() + nap / 4
+                && self.announce_sleep(nap).await
+            {
+                asleep_until = Instant::now() + nap;
+                continue; // look once more: what was enqueued before the announcement has notified nobody
             }
             // Polling goes on: a message whose transaction began before the announcement has notified nobody either.
             tokio::select! {
                 _ = self.link.notified(), if self.listens => pause = SHORTEST_PAUSE,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(self.longest_pause),
+                () = self.stop.cancelled() => {}
             }
         }
+        self.sender
+    }
+
+    /// Longer than the pauses in which it is not renewed.
+    fn nap(&self) -> Duration {
+        (self.longest_pause * 4).clamp(SHORTEST_NAP, LONGEST_NAP)
+    }
+
+    async fn announce_sleep(&mut self, nap: Duration) -> bool {
+        let stop = self.stop.clone();
+        let Some(client) = stop.run_until_cancelled(self.link.reopen()).await else { return false };
+        let said = database::announce_sleep(client, nap).await;
+        self.link.check(said).is_ok()
     }
 
     /// Claims once when there is room. True when there was something.
     pub async fn claim(&mut self) -> Result<bool, DatabaseError> {
         let size = u32::from(self.settings.batch_size).min(self.settings.max_in_flight);
-        let Ok(room) = self.room.clone().acquire_many_owned(size).await else { return Ok(false) };
-        let client = self.link.reopen().await;
+        let stop = self.stop.clone();
+        let room = stop.run_until_cancelled(self.room.clone().acquire_many_owned(size)).await;
+        let Some(Ok(room)) = room else { return Ok(false) };
+        let Some(client) = stop.run_until_cancelled(self.link.reopen()).await else {
+            return Ok(false);
+        };
+        // Not cut off by `stop`: what the server may have claimed is to be sent, or given back, by this worker.
         let result = database::claim_batch(
             client,
             &self.environment,

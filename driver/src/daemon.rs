@@ -57,6 +57,7 @@ async fn assemble(config: &Config, params: &Arc<Params>, listens: bool) -> anyho
             give_up: CancellationToken::new(),
         },
         settings: settings.clone(),
+        stop: CancellationToken::new(),
     };
     let reporter = tokio::spawn(Reporter::new(reports, worker, settings).run(told));
     Ok(Parts { claimer, reporter })
@@ -86,9 +87,9 @@ pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
         config.database.environment.clone(),
         config.worker.clone(),
     ));
-    let stop = CancellationToken::new();
+    let stop = claimer.stop.clone();
     let worker = claimer.worker.clone();
-    let mut claims = tokio::spawn(claimer.run(stop.clone()));
+    let mut claims = tokio::spawn(claimer.run());
     info!(worker, "running");
 
     tokio::select! {

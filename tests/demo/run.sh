@@ -62,7 +62,7 @@ fail() {
 } >&2
 
 # begin TEXT, then a command's time on the same line.
-begin() { printf '  %-52s' "$1" && started=$SECONDS; }
+begin() { printf '  %-54s' "$1" && started=$SECONDS; }
 finish() { printf '%sdone%s, %s s\n' "$green" "$plain" $((SECONDS - started)); }
 
 quiet() {
@@ -109,8 +109,8 @@ wait_for() {
   local limit=$((SECONDS + $1)) seconds=$1 what=$2
   shift 2
   until "$@" 2>/dev/null; do
-    if [ -n "$driver_pid" ] && ! kill -0 "$driver_pid" 2>/dev/null; then fail "the driver ended before $what"; fi
-    if [ $SECONDS -gt $limit ]; then fail "waited $seconds s in vain: $what"; fi
+    if [ -n "$driver_pid" ] && ! kill -0 "$driver_pid" 2>/dev/null; then fail "the driver has ended; waited for: $what"; fi
+    if [ $SECONDS -gt $limit ]; then fail "waited $seconds s in vain for: $what"; fi
     sleep 0.05
   done
 }
@@ -121,7 +121,7 @@ holds() { [ "$(query "SELECT $1")" = t ]; }
 serve() {
   local name=$1
   shift
-  "$venv/bin/python" "$demo/$name.py" "$out/$name" "$@" >"$out/$name.log" 2>"$out/$name.err" </dev/null &
+  "$venv/bin/python" -B "$demo/$name.py" "$out/$name" "$@" >"$out/$name.log" 2>"$out/$name.err" </dev/null &
   server_pids+=($!)
   wait_for 10 "$name.py listens" test -s "$out/$name.log"
   port=$(head -n 1 "$out/$name.log")

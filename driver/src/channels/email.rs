@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lettre::message::header::{HeaderName, HeaderValue};
@@ -10,6 +11,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message as Mail, Tokio1Executor};
+use tokio::time::timeout;
 
 use super::Channel;
 use crate::config::{ConfigError, Email, Security};
@@ -22,6 +24,8 @@ struct EmailChannel {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     host: String,
+    /// For a whole mail.
+    timeout: Duration,
 }
 
 /// None when no server is configured.
@@ -48,7 +52,8 @@ pub fn configured(config: &Email) -> Result<Option<Arc<dyn Channel>>, ConfigErro
         let password = config.password.expose().to_owned();
         builder = builder.credentials(Credentials::new(config.username.clone(), password));
     }
-    Ok(Some(Arc::new(EmailChannel { transport: builder.build(), from, host: config.host.clone() })))
+    let (host, timeout) = (config.host.clone(), config.timeout);
+    Ok(Some(Arc::new(EmailChannel { transport: builder.build(), from, host, timeout })))
 }
 
 fn tls_parameters(config: &Email) -> Result<TlsParameters, ConfigError> {
@@ -70,14 +75,20 @@ fn tls_parameters(config: &Email) -> Result<TlsParameters, ConfigError> {
 impl Channel for EmailChannel {
     async fn send(&self, message: &Message, recipient: &Recipient) -> Result<Receipt, SendError> {
         let mail = compose(&self.from, message, &recipient.address)?;
-        match self.transport.send(mail).await {
-            Ok(_) => Ok(Receipt { host: Some(self.host.clone()) }),
-            Err(error) => Err(classify(&error).at(Some(self.host.clone()))),
+        let host = Some(self.host.clone());
+        // lettre's own timeout covers connecting alone: a server that stops answering would hold the message for ever.
+        match timeout(self.timeout, self.transport.send(mail)).await {
+            Ok(Ok(_)) => Ok(Receipt { host }),
+            Ok(Err(error)) => Err(classify(&error).at(host)),
+            Err(_) => Err(SendError::transient("timeout", "no answer in time").at(host)),
         }
     }
 
     async fn check(&self) -> Result<String, String> {
-        match self.transport.test_connection().await {
+        let Ok(answer) = timeout(self.timeout, self.transport.test_connection()).await else {
+            return Err(format!("SMTP server {} does not answer in time", self.host));
+        };
+        match answer {
             Ok(true) => Ok(format!("SMTP server {} answers", self.host)),
             Ok(false) => {
                 Err(format!("SMTP server {} refuses NOOP; is it a mail server?", self.host))
@@ -136,7 +147,7 @@ fn classify(error: &SmtpError) -> SendError {
         SendError::transient("smtp.4xx", text)
     } else if error.is_timeout() {
         SendError::transient("timeout", text)
-    } else if error.is_tls() {
+    } else if error.is_tls() || text.contains("certificate") {
         SendError::transient("tls", text)
     } else if error.is_client() {
         // What this side can do does not fit what the server offers: STARTTLS or AUTH is missing.

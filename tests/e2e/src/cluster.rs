@@ -13,15 +13,16 @@ use std::{
 
 use tokio_postgres::{Config, NoTls};
 
-use crate::tools::run;
+use crate::tools::{free_port, run, Authority};
 
 pub type Session = tokio_postgres::Client;
 
-/// Port in the name of each cluster's socket; no cluster listens to TCP unless its test says so.
-pub const SOCKET_PORT: u16 = 5432;
+/// Port in the name of a cluster's socket, where it does not listen to TCP.
+const SOCKET_PORT: u16 = 5432;
 
 pub struct Cluster {
     pub folder: PathBuf,
+    pub port: u16,
     guardian: Option<Child>,
     databases: AtomicU32,
 }
@@ -35,22 +36,43 @@ impl Cluster {
 
     /// A new cluster with the given lines added to postgresql.conf.
     pub fn start(settings: &[&str]) -> Cluster {
-        let cluster = Cluster::create(settings, |cluster| {
-            run(as_server(&bindir().join("initdb")).arg("--pgdata").arg(cluster.data()).args([
-                "--username=postgres",
-                "--auth=trust",
-                "--no-locale",
-                "--encoding=UTF8",
-                "--no-sync",
-            ]));
+        let cluster = Cluster::create(SOCKET_PORT, settings, |cluster| cluster.initdb());
+        cluster.start_server();
+        cluster
+    }
+
+    /// A new cluster that can also be reached at localhost, only with TLS and a password.
+    pub fn start_with_tls(authority: &Authority) -> Cluster {
+        let (certificate, key) = (authority.file("server.pem"), authority.file("server.key"));
+        give_to_server(Path::new(&key));
+        let settings = [
+            "listen_addresses = '127.0.0.1'",
+            "ssl = on",
+            &format!("ssl_cert_file = '{certificate}'"),
+            &format!("ssl_key_file = '{key}'"),
+        ];
+        let cluster = Cluster::create(free_port(), &settings, |cluster| {
+            cluster.initdb();
+            let rules = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+            std::fs::write(cluster.data().join("pg_hba.conf"), rules).unwrap();
         });
         cluster.start_server();
         cluster
     }
 
+    fn initdb(&self) {
+        run(as_server(&bindir().join("initdb")).arg("--pgdata").arg(self.data()).args([
+            "--username=postgres",
+            "--auth=trust",
+            "--no-locale",
+            "--encoding=UTF8",
+            "--no-sync",
+        ]));
+    }
+
     /// A hot standby of another cluster.
     pub fn standby_of(primary: &Cluster, settings: &[&str]) -> Cluster {
-        let cluster = Cluster::create(settings, |cluster| {
+        let cluster = Cluster::create(SOCKET_PORT, settings, |cluster| {
             run(as_server(&bindir().join("pg_basebackup"))
                 .arg("--pgdata")
                 .arg(cluster.data())
@@ -67,14 +89,14 @@ impl Cluster {
         cluster
     }
 
-    fn create(settings: &[&str], fill: impl FnOnce(&Cluster)) -> Cluster {
+    fn create(port: u16, settings: &[&str], fill: impl FnOnce(&Cluster)) -> Cluster {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
             std::env::temp_dir().join(format!("pgalert-e2e.{}.{number}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         give_to_server(&folder);
-        let mut cluster = Cluster { folder, guardian: None, databases: AtomicU32::new(0) };
+        let mut cluster = Cluster { folder, port, guardian: None, databases: AtomicU32::new(0) };
         cluster.guardian = Some(cluster.guard());
         fill(&cluster);
         let mut conf = std::fs::OpenOptions::new()
@@ -84,7 +106,7 @@ impl Cluster {
         let folder = cluster.folder.display();
         writeln!(
             conf,
-            "unix_socket_directories = '{folder}'\nlisten_addresses = ''\nport = {SOCKET_PORT}"
+            "unix_socket_directories = '{folder}'\nlisten_addresses = ''\nport = {port}"
         )
         .unwrap();
         writeln!(conf, "fsync = off\nmax_connections = 200\nmax_prepared_transactions = 50")
@@ -137,6 +159,11 @@ impl Cluster {
         );
     }
 
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        run(&mut self.pg_ctl(&["promote", "--wait"]));
+    }
+
     /// Stops the server as a crash would: no checkpoint, no farewell to clients.
     pub fn crash(&self) {
         run(&mut self.pg_ctl(&["stop", "--mode=immediate", "--wait"]));
@@ -162,7 +189,7 @@ impl Cluster {
     }
 
     pub fn named_database(&self, name: &str) -> Database {
-        Database { folder: self.folder.clone(), name: name.to_owned() }
+        Database { folder: self.folder.clone(), port: self.port, name: name.to_owned() }
     }
 }
 
@@ -178,6 +205,7 @@ impl Drop for Cluster {
 #[derive(Clone)]
 pub struct Database {
     pub folder: PathBuf,
+    pub port: u16,
     pub name: String,
 }
 
@@ -196,7 +224,7 @@ impl Database {
     pub async fn try_connect_as(&self, user: &str) -> Result<Session, tokio_postgres::Error> {
         let (session, connection) = Config::new()
             .host_path(&self.folder)
-            .port(SOCKET_PORT)
+            .port(self.port)
             .user(user)
             .dbname(&self.name)
             .connect(NoTls)
@@ -227,9 +255,10 @@ impl Database {
     /// DATABASE_URL for a user of this database.
     pub fn url(&self, user: &str) -> String {
         format!(
-            "postgresql://{user}@/{}?host={}&port={SOCKET_PORT}",
+            "postgresql://{user}@/{}?host={}&port={}",
             self.name,
-            self.folder.display()
+            self.folder.display(),
+            self.port
         )
     }
 
@@ -238,7 +267,7 @@ impl Database {
         let mut command = Command::new(bindir().join(name));
         command
             .env("PGHOST", &self.folder)
-            .env("PGPORT", SOCKET_PORT.to_string())
+            .env("PGPORT", self.port.to_string())
             .env("PGUSER", "postgres")
             .env("PGDATABASE", &self.name);
         command

@@ -8,8 +8,10 @@ import asyncio
 import email
 import email.policy
 import json
+import logging
 import ssl
 import sys
+import warnings
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
@@ -48,13 +50,17 @@ def make_server(options):
     context.load_cert_chain(options.cert, options.key)
 
     def authenticate(server, session, envelope, mechanism, data):
-        return AuthResult(success=data.login == options.user.encode() and data.password == options.password.encode())
+        good = data.login == options.user.encode() and data.password == options.password.encode()
+        return AuthResult(success=good, handled=good)  # not handled: aiosmtpd gives the answer
 
     return SMTP(Receiver(), tls_context=context, require_starttls=True, auth_required=True,
                 authenticator=authenticate)
 
 
 async def main():
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # a client that gives up is part of the tests
+    logging.getLogger("mail.error").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     arguments = argparse.ArgumentParser()
     for name in ("cert", "key", "user", "password"):
         arguments.add_argument("--" + name)

@@ -110,6 +110,9 @@ SELECT * FROM open;
 SELECT pg_temp.fire('e1');
 SELECT pg_temp.claim();
 SELECT pg_temp.last_claim() AS e \gset
+SELECT pg_temp.fire('e2');
+SELECT pg_temp.claim(10, 'w2');
+SELECT pg_temp.answer('e2', '{"email": "delivered"}') AS a_later_claim_ends;
 UPDATE claims SET lease_until = clock_timestamp() - interval '1 second' WHERE claim_id = :e;
 SELECT setval('leases_searched_at', _now_ms()) > 0 AS searched, pg_temp.claim(10, 'w2') AS not_again_so_soon;
 BEGIN;
@@ -138,10 +141,11 @@ SELECT count(pg_temp.answer('f' || n, '{"email": "delivered"}')) FROM generate_s
 SELECT * FROM open;
 
 -- 8
-SELECT pg_temp.fire('g' || n, '["email", "slack"]', jsonb_build_object('expires_at', clock_timestamp() + interval '50 milliseconds')) FROM generate_series(1, 2) n;
+SELECT pg_temp.fire('g' || n, '["email", "slack"]', jsonb_build_object('expires_at', clock_timestamp() + interval '1 hour')) FROM generate_series(1, 2) n;
 SELECT pg_temp.claim(1);
 SELECT pg_temp.answer('g1', '{"email": "delivered"}') AS in_part;
-SELECT pg_sleep(0.06);
+UPDATE outbox SET expires_at = clock_timestamp() WHERE alert_id IN ('g1', 'g2');
+UPDATE claims SET expires_at = clock_timestamp() WHERE claim_id = pg_temp.last_claim();
 SELECT pg_temp.fire('g3', '["email", "slack"]');
 SELECT pg_temp.claim(1) AS past_the_expired_one;
 SELECT pg_temp.expire_leases();

@@ -53,21 +53,29 @@ pub async fn texts(session: &Session, query: &str) -> Vec<String> {
 /// Waits until the database has recorded so many deliveries.
 pub async fn until_delivered(database: &Database, count: i64, limit: Duration) {
     until(&format!("{count} deliveries are recorded"), limit, async || {
-        // The server may be down at the moment.
-        let session =
-            database.try_connect_as("postgres").await.map_err(|error| error.to_string())?;
-        let row = session
-            .query_one("SELECT count(*) FROM pgalert.alert_deliveries", &[])
-            .await
-            .map_err(|error| error.to_string())?;
-        let recorded: i64 = row.get(0);
+        let (recorded, rest) = deliveries(database).await.map_err(|error| error.to_string())?;
         if recorded >= count {
             Ok(())
         } else {
-            Err(format!("{recorded} deliveries"))
+            Err(format!("{recorded}, and {rest}"))
         }
     })
     .await
+}
+
+/// How many deliveries are recorded, and where the others are. Fails while the server is down.
+async fn deliveries(database: &Database) -> Result<(i64, String), tokio_postgres::Error> {
+    let session = database.try_connect_as("postgres").await?;
+    let row = session
+        .query_one(
+            "SELECT (SELECT count(*) FROM pgalert.alert_deliveries),
+                    format('%s waiting, open claims %s, dead letters %s', (SELECT sum(waiting) FROM pgalert.queue_depth()),
+                           (SELECT jsonb_agg(c) FROM (SELECT * FROM pgalert.open_claims() LIMIT 3) c),
+                           (SELECT jsonb_agg(d) FROM (SELECT alert_id, state, error_class FROM pgalert.alert_dlq LIMIT 3) d))",
+            &[],
+        )
+        .await?;
+    Ok((row.get(0), row.get(1)))
 }
 
 /// Each of `count` alerts has been received, each with one key, and is recorded once. Returns how many requests were

@@ -34,6 +34,8 @@ async fn prepare(
 fn start_driver(database: &Database) -> Driver {
     let mut command = pgalert("run", database);
     command
+        // A message whose worker is lost four times goes to a person. Within the half minute of this test none can be.
+        .env("PGALERT_WORKER_LEASE", "8s")
         .env("PGALERT_WORKER_BATCH_SIZE", "20")
         .env("PGALERT_WORKER_MAX_IN_FLIGHT", "60")
         .env("PGALERT_WORKER_REPORT_INTERVAL", "50ms")

@@ -1,9 +1,9 @@
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use e2e::{
     driver::{once, pgalert},
     tools::Authority,
-    Cluster, Database, MailServer, Session,
+    within, Cluster, Database, MailServer, Session,
 };
 use serde_json::{json, Value};
 
@@ -73,6 +73,26 @@ async fn a_refused_address_is_permanent_and_a_busy_server_is_not() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_answering_holds_no_message_for_ever() {
+    let (database, session) = start().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut command = pgalert("once", &database);
+    command
+        .env("PGALERT_EMAIL_HOST", "127.0.0.1")
+        .env("PGALERT_EMAIL_PORT", silent.local_addr().unwrap().port().to_string())
+        .env("PGALERT_EMAIL_SECURITY", "none")
+        .env("PGALERT_EMAIL_FROM", "alerts@example.com")
+        .env("PGALERT_EMAIL_TIMEOUT", "500ms");
+    fire(&session, "disk", &["email"]).await;
+    let said = within("the driver gives up", Duration::from_secs(20), once(&mut command)).await;
+    assert_eq!(said, "0 delivered, 1 failed, 0 deferred, 0 skipped");
+    assert_eq!(
+        texts(&session, "SELECT state || ' ' || error_class FROM pgalert.alert_dlq").await,
+        ["waiting timeout"]
+    );
+}
+
 fn guarded(database: &Database, mail: &MailServer, ca_file: &str, password: &str) -> Command {
     let mut command = pgalert("once", database);
     command
@@ -99,8 +119,8 @@ async fn starttls_and_auth_with_a_ca_of_ones_own() {
     fire(&session, "wrong-password", &["email"]).await;
     once(&mut guarded(&database, &mail, &ours.file("ca.pem"), "guess")).await;
     assert_eq!(mail.messages().len(), 0);
-    let errors = texts(&session, "SELECT alert_id || ' ' || error_class || ' ' || error_message FROM pgalert.alert_dlq ORDER BY 1 DESC").await;
-    assert!(errors[0].contains("wrong-ca ") && errors[0].contains("certificate"), "{errors:?}");
+    let errors = texts(&session, "SELECT alert_id || ' ' || error_class || ' ' || error_message FROM pgalert.alert_dlq ORDER BY 1").await;
+    assert!(errors[0].contains("wrong-ca tls") && errors[0].contains("certificate"), "{errors:?}");
     assert!(errors[1].contains("wrong-password smtp.5xx"), "{errors:?}");
     assert!(!errors[1].contains("guess"), "{errors:?}");
 

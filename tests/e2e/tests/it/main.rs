@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod connect; // the way to the database: TLS, several servers, a failover, passwords
 mod copy; // a restored or copied database pages nobody until a person confirms
 mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries

@@ -13,6 +13,8 @@ use e2e::{
     Cluster, Database, Driver, Webhook,
 };
 
+use tokio::time::sleep;
+
 use crate::common::{add_recipient, check_received, fire_many, number, until_delivered, LIMIT};
 
 async fn start() -> (Database, e2e::Session, Webhook) {
@@ -27,8 +29,8 @@ fn delivered_by(driver: &Driver) -> Vec<String> {
     let log = driver.log();
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     lines
-        .filter(|line| line["fields"]["message"] == "delivered")
-        .map(|line| line["fields"]["delivery_key"].as_str().unwrap().to_owned())
+        .filter(|line| line["message"] == "delivered")
+        .map(|line| line["delivery_key"].as_str().unwrap().to_owned())
         .collect()
 }
 
@@ -159,7 +161,7 @@ impl Pooler {
             "[databases]\n{name} = host={server} port={port} user=courier\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n\
              unix_socket_dir = {own}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n{user}",
             name = database.name,
-            port = e2e::cluster::SOCKET_PORT,
+            port = database.port,
             user = if e2e::cluster::is_root() { "user = postgres\n" } else { "" },
         );
         let file = folder.join("pgbouncer.ini");
@@ -214,4 +216,42 @@ async fn a_driver_behind_a_transaction_pooler_delivers() {
     until_delivered(&database, 300, LIMIT).await;
     assert_eq!(check_received(&database, &webhook, 300).await, 0);
     assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_under_way_at_sigterm_is_not_forgotten() {
+    const ALERTS: usize = 10;
+    let (database, session, webhook) = start().await;
+    let mut command = pgalert("run", &database);
+    let driver = Driver::start(command.env("PGALERT_WORKER_LEASE", "10m"));
+    driver.until_logged("running", LIMIT).await;
+    // The driver's claim waits for this lock. SIGTERM comes meanwhile.
+    let blocker = database.connect().await;
+    blocker.batch_execute("BEGIN; LOCK TABLE pgalert.lane_high IN EXCLUSIVE MODE").await.unwrap();
+    fire_many(&session, "alert", ALERTS).await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pgalert.lane_high'::regclass";
+    until("the driver's claim waits", LIMIT, async || {
+        if number(&session, waits).await == 1 {
+            Ok(())
+        } else {
+            Err(())
+        }
+    })
+    .await;
+    let lock_goes = async {
+        sleep(Duration::from_millis(300)).await;
+        blocker.batch_execute("COMMIT").await.unwrap();
+    };
+    let (status, ()) = tokio::join!(driver.terminate(LIMIT), lock_goes);
+    assert_eq!(status.code(), Some(0));
+    until("no claim waits any more", LIMIT, async || {
+        if number(&session, waits).await == 0 {
+            Ok(())
+        } else {
+            Err(())
+        }
+    })
+    .await;
+    once(&mut pgalert("once", &database)).await;
+    assert_eq!(check_received(&database, &webhook, ALERTS).await, 0);
 }

@@ -185,8 +185,8 @@ async fn check(ledger: &Ledger, session: &Session) {
     for row in session.query(owed, &[]).await.unwrap() {
         places.entry((row.get(0), row.get(1))).or_default().1 += row.get::<_, i64>(2);
     }
-    let committed = ledger.committed.lock().unwrap();
-    let accepted = ledger.accepted.lock().unwrap();
+    let committed = ledger.committed.lock().unwrap().clone();
+    let accepted = ledger.accepted.lock().unwrap().clone();
     let mut faults = Vec::new();
     for (alert, channels) in committed.iter() {
         for channel in channels {
@@ -456,26 +456,28 @@ async fn claim(
     random: &mut Rng,
 ) -> Vec<Row> {
     session.batch_execute("BEGIN").await.unwrap();
-    // A transaction that has enqueued must not declare its own rows as claimed.
-    let own = (ledger.producing.load(Relaxed) && random.u8(..10) == 0)
-        .then(|| firing(random, worker, fired));
-    if let Some(own) = &own {
-        fire(session, std::slice::from_ref(own), false).await.unwrap();
+    // A transaction that writes, claims, and writes again must not declare its own rows as claimed.
+    let mut own = Vec::new();
+    if ledger.producing.load(Relaxed) && random.u8(..10) == 0 {
+        own = vec![firing(random, worker, fired), firing(random, worker, fired)];
+        fire(session, &own[..1], false).await.unwrap();
     }
     let max = random.i32(1..300);
     let rows = session
         .query(&format!("SELECT claim_id, delivery_key, alert_id, channels, attempt FROM pgalert.claim_batch($1, $2, '{lease}')"), &[&worker, &max])
         .await
         .unwrap();
+    if !own.is_empty() {
+        fire(session, &own[1..], false).await.unwrap();
+    }
     if ledger.producing.load(Relaxed) && random.u8(..20) == 0 {
         session.batch_execute("ROLLBACK").await.unwrap();
         ledger.claims_aborted.fetch_add(usize::from(!rows.is_empty()), Relaxed);
         return Vec::new();
     }
     session.batch_execute("COMMIT").await.unwrap();
-    if let Some(own) = own {
-        ledger.committed.lock().unwrap().insert(own.id, own.channels);
-    }
+    let committed = own.into_iter().map(|firing| (firing.id, firing.channels));
+    ledger.committed.lock().unwrap().extend(committed);
     if !rows.is_empty() {
         ledger.claims.fetch_add(1, Relaxed);
         let mut claimed = ledger.claimed.lock().unwrap();

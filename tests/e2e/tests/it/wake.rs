@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
-use crate::common::{add_recipient, fire, LIMIT};
+use crate::common::{add_recipient, fire, number, LIMIT};
 
 /// A session as `app`, and the payloads of the notifications that it gets.
 async fn listen(database: &Database, channel: &str) -> (Session, UnboundedReceiver<String>) {
@@ -90,6 +90,23 @@ async fn a_sleeping_driver_is_woken() {
         .at
         .saturating_duration_since(committed)
     };
+    until(
+        "the driver has said that it sleeps, for longer than its longest pause",
+        LIMIT,
+        async || {
+            let nap = number(
+                &session,
+                "SELECT last_value - pgalert._now_ms() FROM pgalert.drivers_asleep_until",
+            )
+            .await;
+            if (61_000..3_600_000).contains(&nap) {
+                Ok(())
+            } else {
+                Err(nap)
+            }
+        },
+    )
+    .await;
     // Pauses double from 10 ms: now it is in one that ends in 4 s, so only the notification can be that early.
     sleep(Duration::from_secs(6)).await;
     let first = latency("first").await;

@@ -1,0 +1,140 @@
+//! DATABASE_URL as libpq understands it, against real servers.
+
+use std::os::unix::fs::PermissionsExt;
+
+use e2e::{
+    driver::{once, pgalert_at, run},
+    tools::{free_port, Authority},
+    until, Cluster, Driver, Webhook,
+};
+
+use crate::common::{add_recipient, check_received, fire_many, number, until_delivered, LIMIT};
+
+const NOTHING: &str = "0 delivered, 0 failed, 0 deferred, 0 skipped";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_verified_and_passwords_come_from_a_file() {
+    let folder = &Cluster::shared().folder;
+    let (ours, theirs) =
+        (Authority::new(&folder.join("server-ca")), Authority::new(&folder.join("other-ca")));
+    let cluster = Cluster::start_with_tls(&ours);
+    let database = cluster.database().await;
+    database.connect().await.batch_execute("ALTER ROLE courier PASSWORD 'secret'").await.unwrap();
+    let passfile = |name: &str, password: &str, mode: u32| {
+        let path = ours.folder.join(name);
+        std::fs::write(
+            &path,
+            format!(
+                "other:*:*:*:x\nlocalhost:{}:*:courier:{password}\n127.0.0.1:*:*:*:{password}\n",
+                cluster.port
+            ),
+        )
+        .unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let right = passfile("right", "secret", 0o600);
+    let command = |host: &str, parameters: &str, passfile: &std::path::Path| {
+        let mut command = pgalert_at(
+            "once",
+            &format!("postgresql://courier@{host}/{}?{parameters}", database.name),
+        );
+        command.env("PGPASSFILE", passfile);
+        command
+    };
+    let host = |name: &str| format!("{name}:{}", cluster.port);
+    let verify = |level: &str, authority: &Authority| {
+        format!("sslmode={level}&sslrootcert={}", authority.file("ca.pem"))
+    };
+
+    // What must work.
+    for (host, parameters) in [
+        (host("localhost"), verify("verify-full", &ours)),
+        (host("127.0.0.1"), verify("verify-ca", &ours)),
+        (host("localhost"), "sslmode=require".into()),
+        (host("localhost"), "sslmode=prefer".into()),
+        (format!("127.0.0.1:{},{}", free_port(), host("localhost")), verify("verify-full", &ours)),
+    ] {
+        let ended = run(&mut command(&host, &parameters, &right)).await;
+        assert_eq!(
+            (ended.code, ended.stdout.trim()),
+            (Some(0), NOTHING),
+            "{host} {parameters}: {ended:?}"
+        );
+        assert!(ended.stderr.contains("tls=true"), "{host} {parameters}: {ended:?}");
+    }
+
+    // What must be refused, and what is said then.
+    let (wrong, open_to_all) =
+        (passfile("wrong", "guess", 0o600), passfile("open", "secret", 0o644));
+    for (host, parameters, passfile, reason) in [
+        (host("localhost"), verify("verify-full", &theirs), &right, "certificate"),
+        (host("127.0.0.1"), verify("verify-full", &ours), &right, "certificate"),
+        (host("localhost"), "sslmode=disable".into(), &right, "no encryption"),
+        (host("localhost"), verify("verify-full", &ours), &wrong, "password authentication failed"),
+        (host("localhost"), verify("verify-full", &ours), &open_to_all, "password"),
+    ] {
+        let ended = run(&mut command(&host, &parameters, passfile)).await;
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(1), ""),
+            "{host} {parameters}: {ended:?}"
+        );
+        assert!(
+            ended.stderr.contains(reason),
+            "{host} {parameters} does not say \"{reason}\": {ended:?}"
+        );
+        assert!(
+            !ended.stderr.contains("guess") && !ended.stderr.contains("secret"),
+            "a password is shown: {ended:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_passed_over_and_a_failover_is_a_pause() {
+    let primary = Cluster::start(&["wal_level = replica"]);
+    let database = primary.database().await;
+    let session = database.connect().await;
+    let webhook = Webhook::start().await;
+    add_recipient(&session, "ann", "webhook", &webhook.url()).await;
+    let standby = Cluster::standby_of(&primary, &[]);
+    let url = format!(
+        "postgresql://courier@/{}?host={},{}&port={},{}&target_session_attrs=read-write",
+        database.name,
+        standby.folder.display(),
+        primary.folder.display(),
+        standby.port,
+        primary.port
+    );
+    assert_eq!(once(&mut pgalert_at("once", &url)).await, NOTHING);
+    let only_standby = url
+        .replace(&format!(",{}", primary.folder.display()), "")
+        .replace(&format!(",{}", primary.port), "");
+    let ended = run(&mut pgalert_at("once", &only_standby)).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("read-write"), "{ended:?}");
+
+    let mut driver = Driver::start(&mut pgalert_at("run", &url));
+    driver.until_logged("running", LIMIT).await;
+    fire_many(&session, "before", 100).await;
+    until_delivered(&database, 100, LIMIT).await;
+    let copied = standby.named_database(&database.name);
+    let on_standby = copied.connect().await;
+    until("the standby has it all", LIMIT, async || {
+        let there = number(&on_standby, "SELECT count(*) FROM pgalert.alert_deliveries").await;
+        if there == 100 {
+            Ok(())
+        } else {
+            Err(there)
+        }
+    })
+    .await;
+    primary.crash();
+    standby.promote();
+    fire_many(&on_standby, "after", 100).await;
+    until_delivered(&copied, 200, LIMIT).await;
+    assert_eq!(check_received(&copied, &webhook, 200).await, 0);
+    assert!(driver.is_running());
+    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
+}

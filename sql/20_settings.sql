@@ -39,7 +39,7 @@ BEGIN
     valid := CASE name
       WHEN 'time_zone' THEN EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = set_setting.value)
       WHEN 'environment' THEN value ~ '^[A-Za-z0-9_.-]{1,63}$'
-      WHEN 'rotate_bytes' THEN value::bigint BETWEEN 65536 AND 1099511627776
+      WHEN 'rotate_bytes' THEN value::bigint BETWEEN 131072 AND 1099511627776
       WHEN 'retention' THEN value::interval BETWEEN '1 day' AND '100 years'
     END;
   EXCEPTION WHEN data_exception THEN
@@ -50,7 +50,7 @@ BEGIN
       DETAIL = CASE name
         WHEN 'time_zone' THEN 'It is a name of pg_timezone_names.'
         WHEN 'environment' THEN 'It is 1 to 63 letters, digits, "_", "." or "-".'
-        WHEN 'rotate_bytes' THEN 'It is a number of bytes from 65536 to 1099511627776.'
+        WHEN 'rotate_bytes' THEN 'It is a number of bytes from 131072 to 1099511627776.'
         WHEN 'retention' THEN 'It is an interval from 1 day to 100 years.'
       END,
       HINT = 'NULL restores the default, ' || _default_setting(name) || '.';

@@ -39,6 +39,11 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM confirmed_cluster) THEN
+    BEGIN
+      LOCK TABLE confirmed_cluster IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+      RETURN;  -- another first transaction is at it: nobody waits for its end, and a later firing sees to it if it fails
+    END;
     INSERT INTO confirmed_cluster (install_id, database_oid)
     SELECT _install_id(), d.oid FROM pg_database d WHERE d.datname = current_database()
     ON CONFLICT DO NOTHING;

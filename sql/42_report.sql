@@ -14,8 +14,6 @@ $$;
 CREATE FUNCTION _check_outcomes(outcomes jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 AS $$
-DECLARE
-  element jsonb;
 BEGIN
   IF outcomes IS NULL OR jsonb_typeof(outcomes) <> 'array' THEN
     RAISE EXCEPTION 'outcomes must be a JSON array' USING ERRCODE = 'invalid_parameter_value',
@@ -26,15 +24,6 @@ BEGIN
     RAISE EXCEPTION 'an outcome must be a JSON object' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('One is %s.', left(jsonb_path_query_first(outcomes, '$[*] ? (@.type() != "object")')::text, 100)),
       HINT = 'It is {"delivery_key": "...", "channel": "...", "outcome": "delivered", ...}.';
-  END IF;
-  SELECT to_jsonb(o) INTO element FROM _outcome_rows(outcomes) o
-  WHERE o.delivery_key IS NULL OR o.channel IS NULL OR o.outcome IS NULL OR o.outcome NOT IN ('delivered', 'failed', 'deferred')
-     OR o.retry_after_s < 0 OR o.retry_after_s = 'NaN'
-  LIMIT 1;
-  IF FOUND THEN
-    RAISE EXCEPTION 'an outcome is not complete' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = left(jsonb_strip_nulls(element)::text, 300),
-      HINT = 'delivery_key and channel are required, outcome is "delivered", "failed" or "deferred", retry_after_s is not negative.';
   END IF;
 END
 $$;
@@ -48,13 +37,17 @@ AS $$
 DECLARE
   partial    jsonb := _partial(claim.claim_id);
   done       bigint[] := _finished(claim.claim_id);
+  bad        jsonb;
   stranger   text;
   finished   bigint[];
   missed     bigint[];
   incomplete uuid[];
 BEGIN
   WITH outcome AS MATERIALIZED (
-    SELECT o.delivery_key, o.channel, o.outcome = 'delivered' AS reached FROM _outcome_rows(outcomes || partial) o
+    SELECT o.delivery_key, o.channel, o.outcome = 'delivered' AS reached,
+           o.delivery_key IS NOT NULL AND o.channel IS NOT NULL AND o.outcome IN ('delivered', 'failed', 'deferred')
+             AND (o.retry_after_s IS NULL OR o.retry_after_s >= 0 AND o.retry_after_s <> 'NaN') IS TRUE AS complete
+    FROM _outcome_rows(outcomes || partial) o
   ), message AS MATERIALIZED (
     SELECT m.message_id, m.delivery_key, m.channels, m.delivered_channels, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority,
            m.accepted_at, m.dlq_id
@@ -77,14 +70,20 @@ BEGIN
     FROM reported r JOIN message m USING (message_id)
     WHERE r.finished AND (r.reached IS NOT NULL OR m.delivered_channels <> '{}')
   )
-  SELECT (SELECT format('message %s has no channel "%s" in claim %s', c.delivery_key, c.channel, claim.claim_id)
+  SELECT (SELECT to_jsonb(o) FROM outcome o WHERE o.complete IS NOT TRUE LIMIT 1),
+         (SELECT format('message %s has no channel "%s" in claim %s', c.delivery_key, c.channel, claim.claim_id)
           FROM by_channel c WHERE c.message_id IS NULL LIMIT 1),
          array_agg(r.message_id) FILTER (WHERE r.finished),
          array_agg(r.message_id) FILTER (WHERE r.finished AND NOT r.happy),
          array_agg(r.delivery_key) FILTER (WHERE NOT r.finished)
-  INTO stranger, finished, missed, incomplete
+  INTO bad, stranger, finished, missed, incomplete
   FROM reported r;
 
+  IF bad IS NOT NULL THEN
+    RAISE EXCEPTION 'an outcome is not complete' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('One has %s.', left((jsonb_strip_nulls(bad) - '{reached,complete}'::text[])::text, 300)),
+      HINT = 'delivery_key and channel are required, outcome is "delivered", "failed" or "deferred", retry_after_s is not negative.';
+  END IF;
   IF stranger IS NOT NULL THEN
     RAISE EXCEPTION 'an outcome is not of this claim' USING ERRCODE = 'invalid_parameter_value', DETAIL = stranger,
       HINT = 'Nothing was recorded. Report only messages and channels that claim_batch() returned for this claim.';

@@ -1,9 +1,13 @@
 //! `pgalert check`: what is right, and what to do about what is not.
 
+use anyhow::bail;
+use tokio_postgres::Client;
+use tracing::warn;
+
 use crate::channels;
 use crate::config::Config;
 use crate::connect::{connect, Params};
-use crate::database;
+use crate::{database, output};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the driver's role must be allowed to call.
@@ -45,16 +49,73 @@ pub async fn check(config: &Config, params: &Params) -> bool {
     list.right
 }
 
+/// What `run` and `once` need before they start: without it each of their calls would fail.
+pub async fn ready(client: &Client) -> anyhow::Result<()> {
+    match extension(client).await {
+        Err(Unfit::Missing(text)) => bail!(text),
+        Err(Unfit::Differs(text)) => warn!("{text}"),
+        Ok(_) => {}
+    }
+    rights(client).await.map(drop).map_err(anyhow::Error::msg)
+}
+
 struct List {
     right: bool,
+}
+
+/// The exit code tells the same to a caller who does not read on.
+fn say(mark: &str, text: &str) {
+    let _ = output::line(format_args!("{mark} {text}"));
+}
+
+/// What is wrong with the extension's version.
+enum Unfit {
+    Missing(String),
+    Differs(String),
+}
+
+impl From<Unfit> for String {
+    fn from(unfit: Unfit) -> String {
+        match unfit {
+            Unfit::Missing(text) | Unfit::Differs(text) => text,
+        }
+    }
+}
+
+async fn extension(client: &Client) -> Result<String, Unfit> {
+    match database::versions(client).await {
+        Ok((server, Some(extension))) if extension == VERSION => {
+            Ok(format!("PostgreSQL {server}, extension {extension} fits this driver"))
+        }
+        Ok((_, Some(extension))) => Err(Unfit::Differs(format!(
+            "the extension is version {extension}, this driver {VERSION}; install that version and ALTER EXTENSION pgalert UPDATE"
+        ))),
+        Ok((_, None)) => Err(Unfit::Missing(
+            "the extension is not in this database; as a superuser: CREATE EXTENSION pgalert".into(),
+        )),
+        Err(error) => Err(Unfit::Missing(error.to_string())),
+    }
+}
+
+async fn rights(client: &Client) -> Result<String, String> {
+    match database::missing_rights(client, FUNCTIONS).await {
+        Ok((role, missing)) if missing.is_empty() => {
+            Ok(format!("role {role} may do a driver's work"))
+        }
+        Ok((role, missing)) => Err(format!(
+            "role {role} may not call {}; GRANT pgalert_driver TO {role}",
+            missing.join(", ")
+        )),
+        Err(error) => Err(format!("{error}; GRANT pgalert_driver TO the role of the connection")),
+    }
 }
 
 impl List {
     fn add(&mut self, found: Result<String, String>) {
         match found {
-            Ok(text) => println!("✓ {text}"),
+            Ok(text) => say("✓", &text),
             Err(text) => {
-                println!("✗ {text}");
+                say("✗", &text);
                 self.right = false;
             }
         }
@@ -72,29 +133,17 @@ impl List {
             connected.host
         )));
         let client = &connected.client;
-        match database::versions(client).await {
-            Ok((server, Some(extension))) if extension == VERSION => {
-                self.add(Ok(format!("PostgreSQL {server}, extension {extension} fits this driver")));
-            }
-            Ok((_, Some(extension))) => self.add(Err(format!(
-                "the extension is version {extension}, this driver {VERSION}; install that version and ALTER EXTENSION pgalert UPDATE"
-            ))),
-            Ok((_, None)) => {
-                return self.add(Err("the extension is not in this database; as a superuser: CREATE EXTENSION pgalert".into()))
-            }
-            Err(error) => return self.add(Err(error.to_string())),
+        let installed = extension(client).await;
+        let missing = matches!(installed, Err(Unfit::Missing(_)));
+        self.add(installed.map_err(String::from));
+        if missing {
+            return;
         }
-        match database::missing_rights(client, FUNCTIONS).await {
-            Ok((role, missing)) if missing.is_empty() => {
-                self.add(Ok(format!("role {role} may do a driver's work")))
-            }
-            Ok((role, missing)) => {
-                return self.add(Err(format!(
-                    "role {role} may not call {}; GRANT pgalert_driver TO {role}",
-                    missing.join(", ")
-                )))
-            }
-            Err(error) => return self.add(Err(error.to_string())),
+        let permitted = rights(client).await;
+        let refused = permitted.is_err();
+        self.add(permitted);
+        if refused {
+            return;
         }
         match database::hold_reason(client, &config.database.environment).await {
             Ok(None) => self.add(Ok("nothing holds the queue".into())),

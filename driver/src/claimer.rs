@@ -12,6 +12,9 @@ use crate::database::{self, DatabaseError};
 use crate::link::Link;
 use crate::sender::Sender;
 
+/// All messages in flight, in KiB, and the most that the database puts into one claim.
+const MEMORY_KIB: usize = 65_536;
+const CLAIM_KIB: u32 = 8192;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// How long "asleep" holds in the database, at least and at most; renewed while asleep.
 const SHORTEST_NAP: Duration = Duration::from_secs(10);
@@ -27,8 +30,14 @@ pub struct Claimer {
     pub sender: Sender,
     /// One permit for each message that may be in flight.
     pub room: Arc<Semaphore>,
+    /// One permit for each KiB of them.
+    pub memory: Arc<Semaphore>,
     /// Cancelled when nothing more is to be claimed.
     pub stop: CancellationToken,
+}
+
+pub fn memory() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MEMORY_KIB))
 }
 
 impl Claimer {
@@ -88,6 +97,8 @@ impl Claimer {
         let stop = self.stop.clone();
         let room = stop.run_until_cancelled(self.room.clone().acquire_many_owned(size)).await;
         let Some(Ok(room)) = room else { return Ok(false) };
+        let memory = stop.run_until_cancelled(self.memory.clone().acquire_many_owned(CLAIM_KIB));
+        let Some(Ok(memory)) = memory.await else { return Ok(false) };
         let Some(client) = stop.run_until_cancelled(self.link.reopen()).await else {
             return Ok(false);
         };
@@ -101,7 +112,7 @@ impl Claimer {
         )
         .await;
         let Some(claim) = self.link.check(result)? else { return Ok(false) };
-        self.sender.dispatch(claim, room);
+        self.sender.dispatch(claim, room, memory);
         Ok(true)
     }
 

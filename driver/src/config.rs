@@ -1,6 +1,7 @@
 //! Configuration: defaults, file, environment and flags become one checked value. Nothing is opened here but the files
 //! that it names.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub enum ConfigError {
     UnknownKey { file: String, key: String },
     #[error("{file}: \"{key}\" is a secret and may not stand in a file that others read\nhint: use {env}, or {key}_file")]
     SecretInFile { file: String, key: String, env: String },
+    #[error("{file}: \"database.url\" holds a password, which may not stand in a file that others read\nhint: leave it out there; use database.password_file, PGPASSWORD, a password file of libpq, or the variable DATABASE_URL")]
+    PasswordInUrl { file: String },
     #[error("{name} cannot be \"{value}\": {reason}")]
     BadValue { name: String, value: String, reason: String },
     #[error("configuration: {0}")]
@@ -43,6 +46,9 @@ pub struct Config {
     /// The effective values, for `pgalert config`.
     #[serde(skip)]
     table: Table,
+    /// What set a value that is no default, by "section.key".
+    #[serde(skip)]
+    origins: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,6 +170,7 @@ impl Config {
         overrides: Overrides,
     ) -> Result<Self, ConfigError> {
         let mut table = parse(DEFAULTS, "the defaults")?;
+        let mut origins = BTreeMap::new();
         let named =
             file.map(Path::to_path_buf).or_else(|| env("PGALERT_CONFIG").map(PathBuf::from));
         let file = named.or_else(|| Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists()));
@@ -171,29 +178,33 @@ impl Config {
             let text = fs::read_to_string(&path)
                 .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
             let name = path.display().to_string();
-            overlay_file(&mut table, parse(&text, &name)?, &name)?;
+            overlay_file(&mut table, parse(&text, &name)?, &name, &mut origins)?;
         }
-        overlay_environment(&mut table, env)?;
-        if let Some(url) = overrides.database_url {
-            set(&mut table, "database", "url", Value::String(url));
-        }
-        if let Some(level) = overrides.log_level {
-            set(&mut table, "log", "level", Value::String(level));
-        }
-        if let Some(format) = overrides.log_format {
-            let name = if format == LogFormat::Json { "json" } else { "text" };
-            set(&mut table, "log", "format", Value::String(name.into()));
+        overlay_environment(&mut table, env, &mut origins)?;
+        let format = overrides.log_format.map(|format| match format {
+            LogFormat::Json => "json".to_owned(),
+            LogFormat::Text => "text".to_owned(),
+        });
+        for (section, key, flag, value) in [
+            ("database", "url", "--database-url", overrides.database_url),
+            ("log", "level", "--log-level", overrides.log_level),
+            ("log", "format", "--log-format", format),
+        ] {
+            if let Some(value) = value {
+                set(&mut table, section, key, Value::String(value));
+                origins.insert(format!("{section}.{key}"), flag.into());
+            }
         }
         let mut config: Config = Value::Table(table.clone())
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError::Invalid(e.to_string()))?;
-        config.table = table;
+        (config.table, config.origins) = (table, origins);
         config.check()?;
         config.email.password = secret(&config.email.password, &config.email.password_file)?;
         Ok(config)
     }
 
-    /// The effective values as TOML, without secrets.
+    /// The effective values as TOML, without secrets; what is no default says where it is from.
     pub fn shown(&self) -> String {
         let mut table = self.table.clone();
         for (section, key) in SECRETS {
@@ -209,7 +220,16 @@ impl Config {
                 }
             }
         }
-        table.to_string()
+        let mut text = String::new();
+        for (section, values) in &table {
+            text.push_str(&format!("[{section}]\n"));
+            for (key, value) in values.as_table().into_iter().flatten() {
+                let origin = self.origins.get(&format!("{section}.{key}"));
+                let origin = origin.map(|origin| format!("  # {origin}")).unwrap_or_default();
+                text.push_str(&format!("{key} = {value}{origin}\n"));
+            }
+        }
+        text
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -252,7 +272,12 @@ fn set(table: &mut Table, section: &str, key: &str, value: Value) {
     }
 }
 
-fn overlay_file(table: &mut Table, file: Table, name: &str) -> Result<(), ConfigError> {
+fn overlay_file(
+    table: &mut Table,
+    file: Table,
+    name: &str,
+    origins: &mut BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
     for (section, values) in file {
         let Value::Table(values) = values else {
             return Err(ConfigError::UnknownKey { file: name.into(), key: section });
@@ -275,6 +300,13 @@ fn overlay_file(table: &mut Table, file: Table, name: &str) -> Result<(), Config
                     env,
                 });
             }
+            if (section.as_str(), key.as_str()) == ("database", "url") {
+                let text = value.as_str().unwrap_or_default();
+                if Params::parse(text, &|_| None).is_ok_and(|params| params.has_password()) {
+                    return Err(ConfigError::PasswordInUrl { file: name.into() });
+                }
+            }
+            origins.insert(format!("{section}.{key}"), name.into());
             known.insert(key, value);
         }
     }
@@ -286,15 +318,21 @@ fn env_name(section: &str, key: &str) -> String {
 }
 
 /// Variables of keys; each is read as the type that its default has.
-fn overlay_environment(table: &mut Table, env: Environment) -> Result<(), ConfigError> {
+fn overlay_environment(
+    table: &mut Table,
+    env: Environment,
+    origins: &mut BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
     if let Some(url) = env("DATABASE_URL") {
         set(table, "database", "url", Value::String(url));
+        origins.insert("database.url".into(), "DATABASE_URL".into());
     }
     for (section, values) in table.iter_mut() {
         let Value::Table(values) = values else { continue };
         for (key, value) in values.iter_mut() {
             let name = env_name(section, key);
             let Some(text) = env(&name) else { continue };
+            origins.insert(format!("{section}.{key}"), name.clone());
             let parsed = match value {
                 Value::Integer(_) => {
                     text.parse().map(Value::Integer).map_err(|_| "it is a whole number")
@@ -314,8 +352,9 @@ fn overlay_environment(table: &mut Table, env: Environment) -> Result<(), Config
     Ok(())
 }
 
+/// The value itself, which only the environment can have given, before the file's.
 fn secret(value: &Secret, file: &str) -> Result<Secret, ConfigError> {
-    if file.is_empty() {
+    if file.is_empty() || !value.0.is_empty() {
         return Ok(value.clone());
     }
     read_secret(Path::new(file))
@@ -377,6 +416,7 @@ mod tests {
             ("[worker]\nlease = \"soon\"\n", ("", ""), "\"soon\" is no duration"),
             ("[worker]\nbatch_size = 0\n", ("", ""), "worker.batch_size is from 1 to 10000"),
             ("[email]\nhost = \"localhost\"\n", ("", ""), "email.from is needed"),
+            ("[worker]\nbatch_size = \"x\"\n", ("", ""), "worker.batch_size"),
         ] {
             let error = load(file, &[env]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -393,5 +433,32 @@ mod tests {
         assert_eq!(config.email.password.expose(), "hunter2");
         assert!(!config.shown().contains("hunter2"), "{}", config.shown());
         assert!(!format!("{config:?}").contains("hunter2"));
+        for url in ["postgres://me:hunter2@db/x", "host=db password=hunter2"] {
+            let error = load(&format!("[database]\nurl = \"{url}\"\n"), &[]).unwrap_err();
+            assert!(matches!(error, ConfigError::PasswordInUrl { .. }), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        load("[database]\nurl = \"postgres://me@db/x\"\n", &[]).unwrap();
+    }
+
+    #[test]
+    fn what_is_shown_says_where_it_is_from_and_can_be_read_again() {
+        let env = [("PGALERT_WORKER_REPORT_SIZE", "9")];
+        let shown = load("[worker]\nlease = \"30s\"\n", &env).unwrap().shown();
+        assert!(shown.contains("report_size = 9  # PGALERT_WORKER_REPORT_SIZE\n"), "{shown}");
+        assert!(shown.contains("lease = \"30s\"  # /"), "{shown}");
+        assert!(shown.contains("batch_size = 500\n"), "{shown}");
+        let read: Table = shown.parse().unwrap();
+        assert_eq!(read["worker"]["report_size"].as_integer(), Some(9));
+    }
+
+    #[test]
+    fn the_environments_password_wins_over_the_files() {
+        let env = [
+            ("PGALERT_EMAIL_PASSWORD", "direct"),
+            ("PGALERT_EMAIL_PASSWORD_FILE", "/nonexistent/password"),
+        ];
+        assert_eq!(load("", &env).unwrap().email.password.expose(), "direct");
+        assert!(matches!(load("", &env[1..]), Err(ConfigError::Unreadable { .. })));
     }
 }

@@ -6,20 +6,22 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{bail, Context};
-use tokio::signal::unix::{signal, SignalKind};
+use anyhow::bail;
+use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::{mpsc, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::channels;
-use crate::claimer::Claimer;
+use crate::check;
+use crate::claimer::{self, Claimer};
 use crate::config::Config;
 use crate::connect::Params;
-use crate::database;
+use crate::database::{self, DatabaseError};
 use crate::link::Link;
 use crate::reporter::{Reporter, Tally};
 use crate::sender::Sender;
@@ -30,16 +32,58 @@ struct Parts {
     reporter: JoinHandle<Tally>,
 }
 
-/// Connects and starts the reporter. A fault here is told at once; later faults are waited out.
-async fn assemble(config: &Config, params: &Arc<Params>, listens: bool) -> anyhow::Result<Parts> {
+/// An internal loop ended by itself: a fault of the program.
+#[derive(Debug, thiserror::Error)]
+#[error("the {part} ended by itself: {reason}")]
+pub struct Fault {
+    part: &'static str,
+    reason: String,
+}
+
+impl Fault {
+    fn of<T>(part: &'static str, ended: Result<T, JoinError>) -> Self {
+        let reason = ended.err().map_or_else(|| "without a reason".into(), |e| e.to_string());
+        Self { part, reason }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+type Patience = Option<(Duration, CancellationToken)>;
+
+/// Connects and starts the reporter. A fault here is told at once; later faults are waited out, within `patience`.
+async fn assemble(
+    config: &Config,
+    params: &Arc<Params>,
+    listens: bool,
+    patience: Patience,
+) -> anyhow::Result<Parts> {
     let worker = worker_name();
     let channels = channels::configured(config)?;
     if channels.is_empty() {
         warn!("no channel is configured: every message will fail with channel_not_configured");
     }
-    let mut claims = Link::new(params.clone(), "claims", listens);
-    let mut reports = Link::new(params.clone(), "reports", false);
-    claims.open().await?;
+    let mut claims = Link::new(params.clone(), "claims", listens).with_patience(patience.clone());
+    let mut reports = Link::new(params.clone(), "reports", false).with_patience(patience);
+    check::ready(claims.open().await?).await?;
     reports.open().await?;
     let (progress, told) = mpsc::unbounded_channel();
     let settings = config.worker.clone();
@@ -50,6 +94,7 @@ async fn assemble(config: &Config, params: &Arc<Params>, listens: bool) -> anyho
         listens,
         longest_pause: config.database.poll_max,
         room: Arc::new(Semaphore::new(settings.max_in_flight as usize)),
+        memory: claimer::memory(),
         sender: Sender {
             channels,
             progress,
@@ -76,10 +121,9 @@ fn worker_name() -> String {
 
 /// Runs until SIGTERM or SIGINT. An internal loop that ends by itself is an error.
 pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::new()?;
     let Parts { claimer, mut reporter } =
-        assemble(&config, &params, config.database.listen).await?;
+        assemble(&config, &params, config.database.listen, None).await?;
     let room = claimer.room.clone();
     let upkeep_link = Link::new(params, "upkeep", false);
     let mut upkeep = tokio::spawn(upkeep::run(
@@ -87,21 +131,25 @@ pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
         config.database.environment.clone(),
         config.worker.clone(),
     ));
-    let stop = claimer.stop.clone();
+    let (stop, give_up) = (claimer.stop.clone(), claimer.sender.give_up.clone());
     let worker = claimer.worker.clone();
     let mut claims = tokio::spawn(claimer.run());
     info!(worker, "running");
 
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: finishing what is in flight"),
-        _ = interrupt.recv() => info!("SIGINT: finishing what is in flight"),
-        ended = &mut claims => bail!("the claimer ended by itself: {:?}", ended.err()),
-        ended = &mut reporter => bail!("the reporter ended by itself: {:?}", ended.err()),
-        ended = &mut upkeep => bail!("the upkeep ended by itself: {:?}", ended.err()),
-    }
+    let name = tokio::select! {
+        name = signals.next() => name,
+        ended = &mut claims => bail!(Fault::of("claimer", ended)),
+        ended = &mut reporter => bail!(Fault::of("reporter", ended)),
+        ended = &mut upkeep => bail!(Fault::of("upkeep", ended)),
+    };
+    info!("{name}: finishing what is in flight; a second signal gives it up");
+    tokio::spawn(async move {
+        signals.next().await;
+        give_up.cancel();
+    });
     upkeep.abort();
     stop.cancel();
-    let sender = claims.await.context("the claimer panicked")?;
+    let sender = claims.await.map_err(|e| Fault::of::<()>("claimer", Err(e)))?;
     let in_flight = config.worker.max_in_flight as usize - room.available_permits();
     finish(sender, reporter, &config, in_flight).await?;
     info!("stopped");
@@ -126,8 +174,8 @@ async fn finish(
         sender.tasks.wait().await;
     }
     drop(sender);
-    match tokio::time::timeout(grace.max(std::time::Duration::from_secs(5)), reporter).await {
-        Ok(tally) => tally.context("the reporter panicked"),
+    match tokio::time::timeout(grace.max(Duration::from_secs(5)), reporter).await {
+        Ok(tally) => Ok(tally.map_err(|e| Fault::of::<()>("reporter", Err(e)))?),
         Err(_) => bail!("the last outcomes could not be reported: their claims will be taken over and sent again"),
     }
 }
@@ -138,32 +186,69 @@ pub struct Summary {
     pub tally: Tally,
     /// Dead letters whose time had not come.
     pub skipped: i64,
+    /// By a signal, before all was sent.
+    pub stopped: bool,
 }
 
-/// Sends all that is due and ends.
+/// Sends all that is due and ends. An outage longer than the lease ends it too: the claims are another's by then.
 pub async fn once(config: Config, params: Arc<Params>) -> anyhow::Result<Summary> {
+    let limit = config.worker.lease;
+    let hopeless = CancellationToken::new();
+    let patience = Some((limit, hopeless.clone()));
+    tokio::select! {
+        summary = send_all(config, params, patience) => summary,
+        () = hopeless.cancelled() => bail!("the database did not come back within {} s", limit.as_secs_f64()),
+    }
+}
+
+async fn send_all(
+    config: Config,
+    params: Arc<Params>,
+    patience: Patience,
+) -> anyhow::Result<Summary> {
+    let mut signals = Signals::new()?;
     let environment = config.database.environment.clone();
-    let mut upkeep = Link::new(params.clone(), "upkeep", false);
+    let mut upkeep = Link::new(params.clone(), "upkeep", false).with_patience(patience.clone());
     let client = upkeep.open().await?;
+    check::ready(client).await?;
     if let Some(reason) = database::hold_reason(client, &environment).await? {
         bail!("held: {reason}");
     }
     let skipped = database::count_waiting(client).await?;
-    let Parts { mut claimer, reporter } = assemble(&config, &params, false).await?;
-    loop {
-        let mut found = upkeep::queue_retries(&mut upkeep, &environment).await? > 0;
+    let Parts { mut claimer, reporter } = assemble(&config, &params, false, patience).await?;
+    let (stop, give_up) = (claimer.stop.clone(), claimer.sender.give_up.clone());
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        signals.next().await;
+        stop.cancel();
+        signals.next().await;
+        give_up.cancel();
+    });
+    // What was sent is reported, whatever ended it.
+    let ended = until_empty(&mut claimer, &mut upkeep, &environment).await;
+    let Claimer { sender, .. } = claimer;
+    let tally = finish(sender, reporter, &config, 0).await?;
+    ended?;
+    Ok(Summary { tally, skipped, stopped: stopped.is_cancelled() })
+}
+
+async fn until_empty(
+    claimer: &mut Claimer,
+    upkeep: &mut Link,
+    environment: &str,
+) -> Result<(), DatabaseError> {
+    let stop = claimer.stop.clone();
+    while !stop.is_cancelled() {
+        let mut found = upkeep::queue_retries(upkeep, environment).await? > 0;
         while claimer.claim().await? {
             found = true;
         }
-        claimer.idle().await;
+        stop.run_until_cancelled(claimer.idle()).await;
         if !found {
             break;
         }
     }
     let client = upkeep.reopen().await;
-    let maintained = database::maintain(client, &environment).await;
-    upkeep.check(maintained)?;
-    let Claimer { sender, .. } = claimer;
-    let tally = finish(sender, reporter, &config, 0).await?;
-    Ok(Summary { tally, skipped })
+    let maintained = database::maintain(client, environment).await;
+    upkeep.check(maintained).map(drop)
 }

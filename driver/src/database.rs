@@ -51,6 +51,19 @@ impl From<tokio_postgres::Error> for DatabaseError {
     }
 }
 
+impl DatabaseError {
+    /// A deadlock, a full disk, a cancelled statement …: the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { sqlstate, .. } => {
+                ["40", "53", "55", "57", "58"].iter().any(|class| sqlstate.starts_with(class))
+            }
+            Self::Lost(_) => true,
+            Self::LeaseLost(_) => false,
+        }
+    }
+}
+
 type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 async fn query(
@@ -184,7 +197,8 @@ pub async fn maintain(client: &Client, environment: &str) -> Result<String, Data
 }
 
 pub async fn listen(client: &Client) -> Result<(), DatabaseError> {
-    Ok(client.batch_execute("LISTEN pgalert_outbox").await?)
+    query(client, "LISTEN pgalert_outbox", &[]).await?;
+    Ok(())
 }
 
 pub async fn announce_sleep(client: &Client, nap: Duration) -> Result<(), DatabaseError> {
@@ -277,4 +291,25 @@ pub async fn missing_rights(
                OR NOT has_function_privilege(to_regprocedure(f), 'EXECUTE')), '{}') FROM unnest($1) AS f";
     let row = query_one(client, sql, &[(&functions, Type::TEXT_ARRAY)]).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadlock_passes_and_a_mistake_does_not() {
+        let refused = |sqlstate: &str| DatabaseError::Refused {
+            sqlstate: sqlstate.into(),
+            message: String::new(),
+            hint: String::new(),
+        };
+        for passes in ["40P01", "40001", "53100", "55P03", "57014", "58030"] {
+            assert!(refused(passes).may_pass(), "{passes}");
+        }
+        for stays in ["22023", "42501", "PA002", "XX000"] {
+            assert!(!refused(stays).may_pass(), "{stays}");
+        }
+        assert!(!DatabaseError::LeaseLost(String::new()).may_pass());
+    }
 }

@@ -1,9 +1,10 @@
 //! A connection that is made again when it is lost.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, Notification};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::connect::{connect, ConnectError, Connected, Params};
@@ -19,11 +20,18 @@ pub struct Link {
     listens: bool,
     connected: Option<Connected>,
     pause: Duration,
+    /// Where somebody waits for the end: how long an outage may last, and what to cancel then.
+    patience: Option<(Duration, CancellationToken)>,
 }
 
 impl Link {
     pub fn new(params: Arc<Params>, name: &'static str, listens: bool) -> Self {
-        Self { params, name, listens, connected: None, pause: FIRST_PAUSE }
+        Self { params, name, listens, connected: None, pause: FIRST_PAUSE, patience: None }
+    }
+
+    pub fn with_patience(mut self, patience: Option<(Duration, CancellationToken)>) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Connects once; a fault is the caller's to tell.
@@ -48,6 +56,7 @@ impl Link {
 
     /// Connects, waiting as long as it takes.
     pub async fn reopen(&mut self) -> &Client {
+        let started = Instant::now();
         loop {
             match self.open().await {
                 Ok(_) => break,
@@ -58,6 +67,11 @@ impl Link {
                         error!(connection = self.name, %error, retry_in_ms, "the database refuses this driver: somebody must mend it");
                     } else {
                         warn!(connection = self.name, %error, retry_in_ms, "no connection to the database");
+                    }
+                    if let Some((limit, hopeless)) = &self.patience {
+                        if started.elapsed() + pause > *limit {
+                            hopeless.cancel();
+                        }
                     }
                     tokio::time::sleep(pause).await;
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);

@@ -12,7 +12,11 @@ pub fn init(config: &Log) -> Result<(), ConfigError> {
         value: config.level.clone(),
         reason: e.to_string(),
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        // It would be told to standard error, by a macro that panics where that is closed.
+        .log_internal_errors(false);
     match config.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.with_target(false).with_ansi(stderr().is_terminal()).init(),

@@ -14,16 +14,18 @@ mod database;
 mod link;
 mod log;
 mod message;
+mod output;
 mod recipients;
 mod reporter;
 mod sender;
 mod upkeep;
 
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{bail, Context};
 use clap::Parser;
 
 use cli::{Cli, Command};
@@ -31,22 +33,33 @@ use config::{Config, ConfigError, Overrides};
 use connect::{connect, ParamError, Params};
 
 const EX_USAGE: u8 = 64;
+const EX_SOFTWARE: u8 = 70;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(cli) {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            let misconfigured = error.is::<ConfigError>() || error.is::<ParamError>();
-            ExitCode::from(if misconfigured { EX_USAGE } else { 1 })
-        }
+        Err(error) => exit_code(&error),
     }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS; // who read standard output has read enough
+    }
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::from(if error.is::<ConfigError>() || error.is::<ParamError>() {
+        EX_USAGE
+    } else if error.is::<daemon::Fault>() {
+        EX_SOFTWARE
+    } else {
+        1
+    })
 }
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Config { defaults: true } = cli.command {
-        print!("{}", config::DEFAULTS);
+        output::print(config::DEFAULTS)?;
         return Ok(ExitCode::SUCCESS);
     }
     let env = |name: &str| std::env::var(name).ok();
@@ -57,7 +70,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     };
     let config = Config::load(cli.config.as_deref(), &env, overrides)?;
     if let Command::Config { .. } = cli.command {
-        print!("{}", config.shown());
+        output::print(config.shown())?;
         return Ok(ExitCode::SUCCESS);
     }
     log::init(&config.log)?;
@@ -79,11 +92,14 @@ async fn perform(
     match command {
         Command::Run => daemon::run(config, params).await?,
         Command::Once => {
-            let daemon::Summary { tally, skipped } = daemon::once(config, params).await?;
-            println!(
+            let daemon::Summary { tally, skipped, stopped } = daemon::once(config, params).await?;
+            output::line(format_args!(
                 "{} delivered, {} failed, {} deferred, {skipped} skipped",
                 tally.delivered, tally.failed, tally.deferred
-            );
+            ))?;
+            if stopped {
+                bail!("stopped by a signal before all was sent: the rest was given back");
+            }
         }
         Command::Deliver { alert, user, message, dedup_window } => {
             let alert = match alert.strip_prefix('@') {
@@ -93,11 +109,9 @@ async fn perform(
                 None => alert,
             };
             let client = connect(&params).await?.client;
-            println!(
-                "{}",
-                database::deliver_alert(&client, &alert, &user, &message, dedup_window.as_deref())
-                    .await?
-            );
+            let window = dedup_window.as_deref();
+            let status = database::deliver_alert(&client, &alert, &user, &message, window).await?;
+            output::line(status)?;
         }
         Command::Check => {
             return Ok(if check::check(&config, &params).await {

@@ -4,12 +4,12 @@ use anyhow::bail;
 use tokio_postgres::Client;
 
 use crate::cli::RecipientsCommand;
-use crate::database;
+use crate::{database, output};
 
 pub async fn run(client: &Client, command: RecipientsCommand) -> anyhow::Result<()> {
     match command {
         RecipientsCommand::Add { user, channel, address } => {
-            println!("{}", database::add_recipient(client, &user, &channel, &address).await?);
+            output::line(database::add_recipient(client, &user, &channel, &address).await?)?;
         }
         RecipientsCommand::Remove { recipient_id } => {
             if !database::remove_recipient(client, recipient_id).await? {
@@ -19,13 +19,13 @@ pub async fn run(client: &Client, command: RecipientsCommand) -> anyhow::Result<
         RecipientsCommand::List { user, json } => {
             let rows = database::list_recipients(client, user.as_deref()).await?;
             if json {
-                println!("{}", serde_json::to_string_pretty(&rows)?);
+                output::line(serde_json::to_string_pretty(&rows)?)?;
             } else {
                 for row in rows {
-                    println!(
+                    output::line(format_args!(
                         "{}\t{}\t{}\t{}",
                         row.recipient_id, row.user_id, row.channel, row.address
-                    );
+                    ))?;
                 }
             }
         }

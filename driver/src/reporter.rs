@@ -1,18 +1,21 @@
 //! Reports outcomes, a few at a time, and keeps the leases of claims in work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{interval, MissedTickBehavior};
-use tracing::{error, info, warn};
+use tokio::time::{interval, sleep, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
 
 use crate::config::Worker;
 use crate::database::{self, DatabaseError};
 use crate::link::Link;
 use crate::message::Outcome;
 use crate::sender::{Ending, Flight, Progress};
+
+const SHORTEST_RENEWAL: Duration = Duration::from_millis(10);
 
 /// Messages by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -25,6 +28,8 @@ pub struct Tally {
 struct OpenClaim {
     channels_left: usize,
     renewed: Instant,
+    /// Ends the sending of what is left of it.
+    lost: CancellationToken,
 }
 
 struct Sent {
@@ -40,6 +45,8 @@ pub struct Reporter {
     /// By claim; kept through a lost connection.
     unreported: HashMap<i64, Vec<Sent>>,
     unreported_outcomes: usize,
+    /// A report was refused for a reason that may pass: the next tick tries again.
+    refused: bool,
     tally: Tally,
 }
 
@@ -53,6 +60,7 @@ impl Reporter {
             open,
             unreported,
             unreported_outcomes: 0,
+            refused: false,
             tally: Tally::default(),
         }
     }
@@ -61,35 +69,40 @@ impl Reporter {
     pub async fn run(mut self, mut progress: UnboundedReceiver<Progress>) -> Tally {
         let mut tick = interval(self.settings.report_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renewal = interval((self.settings.lease / 6).max(SHORTEST_RENEWAL));
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 told = progress.recv() => match told {
                     Some(told) => {
                         self.note(told);
-                        if self.unreported_outcomes >= self.settings.report_size {
+                        if self.unreported_outcomes >= self.settings.report_size && !self.refused {
                             self.report().await;
                         }
                     }
                     None => break,
                 },
-                _ = tick.tick() => {
-                    self.report().await;
-                    self.renew().await;
-                }
+                _ = tick.tick() => self.report().await,
+                _ = renewal.tick() => self.renew().await,
             }
         }
         self.report().await;
+        while !self.unreported.is_empty() {
+            sleep(self.settings.report_interval).await;
+            self.report().await;
+        }
         self.release().await;
         self.tally
     }
 
     fn note(&mut self, progress: Progress) {
         match progress {
-            Progress::Opened { claim_id, channels } => {
-                self.open.insert(
-                    claim_id,
-                    OpenClaim { channels_left: channels, renewed: Instant::now() },
-                );
+            Progress::Opened { claim_id, channels, lost } => {
+                let claim = OpenClaim { channels_left: channels, renewed: Instant::now(), lost };
+                self.open.insert(claim_id, claim);
+            }
+            Progress::Sent { claim_id, .. } if !self.open.contains_key(&claim_id) => {
+                debug!(claim_id, "dropped the outcome of a claim that was lost");
             }
             Progress::Sent { claim_id, flight, outcomes } => {
                 self.unreported_outcomes += outcomes.len();
@@ -99,7 +112,9 @@ impl Reporter {
     }
 
     async fn report(&mut self) {
-        while let Some(claim_id) = self.unreported.keys().next().copied() {
+        self.refused = false;
+        let mut due: VecDeque<i64> = self.unreported.keys().copied().collect();
+        while let Some(claim_id) = due.front().copied() {
             let Some(sent) = self.unreported.get(&claim_id) else { return };
             let outcomes: Vec<&Outcome> = sent.iter().flat_map(|sent| &sent.outcomes).collect();
             let client = self.link.reopen().await;
@@ -107,6 +122,10 @@ impl Reporter {
             match self.link.check(result) {
                 Ok(_) => self.reported(claim_id),
                 Err(DatabaseError::Lost(_)) => continue, // the same report again: what was recorded is not recorded twice
+                Err(error) if error.may_pass() => {
+                    warn!(claim_id, %error, "a report was refused; again soon");
+                    self.refused = true;
+                }
                 Err(DatabaseError::LeaseLost(reason)) => {
                     warn!(
                         claim_id,
@@ -119,6 +138,7 @@ impl Reporter {
                     self.forget(claim_id);
                 }
             }
+            due.pop_front();
         }
     }
 
@@ -142,7 +162,9 @@ impl Reporter {
     }
 
     fn forget(&mut self, claim_id: i64) {
-        self.open.remove(&claim_id);
+        if let Some(claim) = self.open.remove(&claim_id) {
+            claim.lost.cancel();
+        }
         let sent = self.unreported.remove(&claim_id).unwrap_or_default();
         self.unreported_outcomes -= sent.iter().map(|sent| sent.outcomes.len()).sum::<usize>();
     }

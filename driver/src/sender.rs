@@ -11,9 +11,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::channels::{Channels, Lane};
+use crate::channels::{Channels, Route};
 use crate::message::{Claim, Message, Outcome, Recipient, SendError, DEFERRED, DELIVERED, FAILED};
 
 /// A message that is being sent. It holds its place among those in flight until all of it is reported.
@@ -22,6 +22,7 @@ pub struct Flight {
     channels_left: AtomicUsize,
     worst: AtomicU8,
     _place: OwnedSemaphorePermit,
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 /// How a message ended, the worst of its channels.
@@ -57,8 +58,8 @@ fn ending(outcome: &Outcome) -> Ending {
 
 /// What the reporter is told.
 pub enum Progress {
-    /// A claim is in work; this many channels of messages will follow.
-    Opened { claim_id: i64, channels: usize },
+    /// A claim is in work; this many channels of messages will follow. Cancel `lost` to stop sending it.
+    Opened { claim_id: i64, channels: usize, lost: CancellationToken },
     /// All recipients of one channel of one message have an outcome.
     Sent { claim_id: i64, flight: Arc<Flight>, outcomes: Vec<Outcome> },
 }
@@ -72,28 +73,37 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// `places` holds one permit for each message.
-    pub fn dispatch(&self, claim: Claim, mut places: OwnedSemaphorePermit) {
+    /// `places` holds one permit for each message, `memory` one for each KiB of them.
+    pub fn dispatch(
+        &self,
+        claim: Claim,
+        mut places: OwnedSemaphorePermit,
+        mut memory: OwnedSemaphorePermit,
+    ) {
         let claim_id = claim.claim_id;
         let channels = claim.messages.iter().map(|message| message.channels.len()).sum();
-        self.tell(Progress::Opened { claim_id, channels });
+        let lost = self.give_up.child_token();
+        self.tell(Progress::Opened { claim_id, channels, lost: lost.clone() });
         for message in claim.messages {
             let Some(place) = places.split(1) else { break };
+            let kib = (message.text.len() + message.alert_data.get().len()) / 1024 + 1;
+            let memory = memory.split(kib.min(memory.num_permits()));
             let flight = Arc::new(Flight {
                 channels_left: AtomicUsize::new(message.channels.len()),
                 worst: AtomicU8::new(0),
                 message,
                 _place: place,
+                _memory: memory,
             });
             for index in 0..flight.message.channels.len() {
-                let (flight, progress, give_up) =
-                    (flight.clone(), self.progress.clone(), self.give_up.clone());
-                let lane = self.channels.get(flight.message.channels[index].as_str()).cloned();
+                let (flight, progress, lost) =
+                    (flight.clone(), self.progress.clone(), lost.clone());
+                let route = self.channels.get(flight.message.channels[index].as_str()).cloned();
                 self.tasks.spawn(async move {
                     let name = &flight.message.channels[index];
                     let outcomes = tokio::select! {
-                        outcomes = send_channel(&flight.message, name, lane) => outcomes,
-                        () = give_up.cancelled() => return,
+                        outcomes = send_channel(&flight.message, name, route) => outcomes,
+                        () = lost.cancelled() => return,
                     };
                     // A closed channel means that the reporter has ended, and with it the process.
                     let _ = progress.send(Progress::Sent {
@@ -111,10 +121,10 @@ impl Sender {
     }
 }
 
-async fn send_channel(message: &Message, name: &str, lane: Option<Lane>) -> Vec<Outcome> {
+async fn send_channel(message: &Message, name: &str, route: Option<Route>) -> Vec<Outcome> {
     let recipients = message.recipients.get(name).map(Vec::as_slice).unwrap_or_default();
     let refused = |error| vec![Outcome::of(message, name, None, Err(error), Default::default())];
-    let outcomes = match lane {
+    let outcomes = match route {
         None => refused(SendError::transient(
             "channel_not_configured",
             "this driver has no such channel configured",
@@ -123,8 +133,8 @@ async fn send_channel(message: &Message, name: &str, lane: Option<Lane>) -> Vec<
             "no_recipient",
             "the user has no address for this channel",
         )),
-        Some(lane) => {
-            join_all(recipients.iter().map(|recipient| send_one(message, name, recipient, &lane)))
+        Some(route) => {
+            join_all(recipients.iter().map(|recipient| send_one(message, name, recipient, &route)))
                 .await
         }
     };
@@ -135,10 +145,10 @@ async fn send_channel(message: &Message, name: &str, lane: Option<Lane>) -> Vec<
 }
 
 /// A panic of a channel is this message's failure, not the daemon's.
-async fn send_one(message: &Message, name: &str, recipient: &Recipient, lane: &Lane) -> Outcome {
-    let _permit = lane.permits.acquire().await;
+async fn send_one(message: &Message, name: &str, recipient: &Recipient, route: &Route) -> Outcome {
+    let _permit = route.permits.acquire().await;
     let started = Instant::now();
-    let sending = AssertUnwindSafe(lane.channel.send(message, recipient)).catch_unwind().await;
+    let sending = AssertUnwindSafe(route.channel.send(message, recipient)).catch_unwind().await;
     let result = sending
         .unwrap_or_else(|_| Err(SendError::transient("internal", "the channel's code panicked")));
     Outcome::of(message, name, Some(recipient.recipient_id), result, started.elapsed())
@@ -153,6 +163,7 @@ fn log(message: &Message, outcome: &Outcome) {
             let class = outcome.error_class.as_deref().unwrap_or_default();
             let permanent = outcome.permanent;
             warn!(%delivery_key, alert, channel, attempt, ms, class, permanent, "{other}");
+            debug!(%delivery_key, error = outcome.error, "the receiver's words");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What deduplication and addressing need of an alert that is fired, checked.
 
+use chrono::NaiveDate;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -146,16 +147,10 @@ fn check_traceparent(value: &str) -> Result<(), Error> {
     }
 }
 
+/// Begins with a date of the calendar; what follows it, Postgres reads.
 fn looks_like_time(text: &str) -> bool {
-    let date = text.as_bytes();
-    date.len() >= 10
-        && date.iter().take(10).enumerate().all(|(at, b)| {
-            if at == 4 || at == 7 {
-                *b == b'-'
-            } else {
-                b.is_ascii_digit()
-            }
-        })
+    let date = text.get(..10).unwrap_or_default();
+    date.len() == 10 && NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok()
 }
 
 #[cfg(test)]
@@ -204,6 +199,7 @@ mod tests {
             (r#"{"id": "a", "priority": 1}"#, "priority must be text"),
             (r#"{"id": "a", "dedup_key": ""}"#, "dedup_key must not be empty"),
             (r#"{"id": "a", "expires_at": "soon"}"#, "expires_at must be a time"),
+            (r#"{"id": "a", "expires_at": "2026-02-30T00:00:00Z"}"#, "expires_at must be a time"),
             (r#"{"id": "a", "name": 5}"#, "name must be text"),
         ] {
             assert_eq!(fire(alert).unwrap_err().to_string(), expected, "{alert}");

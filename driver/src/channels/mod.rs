@@ -23,13 +23,13 @@ pub trait Channel: Send + Sync {
 
 /// A channel with its bound of messages under way at once.
 #[derive(Clone)]
-pub struct Lane {
+pub struct Route {
     pub channel: Arc<dyn Channel>,
     pub permits: Arc<Semaphore>,
 }
 
 /// By the name that alerts use.
-pub type Channels = HashMap<&'static str, Lane>;
+pub type Channels = HashMap<&'static str, Route>;
 
 pub fn configured(config: &Config) -> Result<Channels, ConfigError> {
     let mut channels = Channels::new();
@@ -37,7 +37,7 @@ pub fn configured(config: &Config) -> Result<Channels, ConfigError> {
         if let Some(channel) = channel {
             channels.insert(
                 name,
-                Lane { channel, permits: Arc::new(Semaphore::new(concurrency as usize)) },
+                Route { channel, permits: Arc::new(Semaphore::new(concurrency as usize)) },
             );
         }
     };

@@ -1,5 +1,6 @@
 //! Webhooks: a JSON POST for each recipient, with a key that is stable over retries.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,8 @@ use crate::message::{ErrorKind, Message, Receipt, Recipient, SendError};
 
 /// Bytes of an answer that are read; its beginning is quoted in errors.
 const MAX_ANSWER_BYTES: usize = 65_536;
+/// For the answer's body after a success.
+const MAX_TIME_FOR_IDLE_TALK: Duration = Duration::from_millis(500);
 /// A receiver cannot ask for a longer pause.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
 
@@ -78,7 +81,11 @@ impl Channel for WebhookChannel {
             .header("webhook-id", message.delivery_key.to_string())
             .json(&body);
         match request.send().await {
-            Ok(response) if response.status().is_success() => Ok(Receipt { host }),
+            Ok(mut response) if response.status().is_success() => {
+                // What it says is of no interest; unread, it would cost the connection.
+                let _ = tokio::time::timeout(MAX_TIME_FOR_IDLE_TALK, answer(&mut response)).await;
+                Ok(Receipt { host })
+            }
             Ok(response) => Err(refused(response).await.at(host)),
             Err(error) => Err(unreached(&error).at(host)),
         }
@@ -114,25 +121,40 @@ impl WebhookChannel {
 
 /// The text of a reqwest error names the URL, which may hold a token: it is left out.
 fn unreached(error: &reqwest::Error) -> SendError {
-    let mut cause: &dyn std::error::Error = error;
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    let mut tls = is_tls(cause);
     while let Some(deeper) = cause.source() {
         cause = deeper;
+        tls |= is_tls(cause);
     }
     let text = cause.to_string();
     if error.is_timeout() {
         SendError::transient("timeout", "no answer in time")
     } else if text.contains("dns error") || text.contains("failed to lookup") {
         SendError::transient("dns", text)
-    } else if text.contains("certificate") {
+    } else if tls {
         SendError::transient("tls", text)
     } else {
         SendError::transient("connect", text)
     }
 }
 
+/// An io::Error gives the source of what it wraps, and not the thing itself.
+fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    cause.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
 async fn refused(mut response: Response) -> SendError {
     let status = response.status();
     let pause = retry_after(response.headers(), SystemTime::now());
+    let answer = answer(&mut response).await;
+    let text = format!("{status}: {}", String::from_utf8_lossy(&answer));
+    SendError::new(kind_of(status, pause), class_of(status), text)
+}
+
+/// The beginning of the body; as much as came where it breaks off.
+async fn answer(response: &mut Response) -> Vec<u8> {
     let mut answer = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         answer.extend_from_slice(&chunk[..chunk.len().min(MAX_ANSWER_BYTES - answer.len())]);
@@ -140,8 +162,7 @@ async fn refused(mut response: Response) -> SendError {
             break;
         }
     }
-    let text = format!("{status}: {}", String::from_utf8_lossy(&answer));
-    SendError::new(kind_of(status, pause), class_of(status), text)
+    answer
 }
 
 fn kind_of(status: StatusCode, pause: Option<Duration>) -> ErrorKind {

@@ -181,6 +181,10 @@ impl Params {
         line
     }
 
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
     /// Replaces the password, as from a file that the configuration names.
     pub fn set_password(&mut self, password: String) {
         self.password = Some(password);

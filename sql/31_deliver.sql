@@ -124,7 +124,8 @@ BEGIN
       END IF;
       wanted := (content IS NOT NULL)::integer + (day IS NOT NULL)::integer;
       IF days IS NOT NULL AND day IS NULL THEN
-        verdict := 'capped';
+        -- Asked again: whoever took the day since the first look may have taken it with this content.
+        verdict := CASE WHEN EXISTS (SELECT FROM dedup_keys k WHERE k.key = content AND k.expires_at > started) THEN 'duplicate' ELSE 'capped' END;
       ELSE
         INSERT INTO dedup_keys AS held (key, expires_at, owner)
         SELECT k.key, k.expires_at, message_key

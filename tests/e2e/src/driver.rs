@@ -49,12 +49,17 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, which must come within two minutes.
 pub async fn run(command: &mut Command) -> Ended {
     let child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let output =
-        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let id = child.id().to_string();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let Ok(output) = tokio::time::timeout(Duration::from_secs(120), output).await else {
+        let _ = Command::new("kill").args(["-KILL", &id]).status();
+        panic!("this does not end: {command:?}");
+    };
+    let output = output.unwrap();
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),

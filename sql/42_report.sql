@@ -205,11 +205,12 @@ BEGIN
 END
 $$;
 
--- Ends messages of a claim that are not given to a worker (any more): each channel still owed fails for good.
+-- Ends messages of a claim that are not given to a worker (any more): each channel still owed fails. What lost its workers is
+-- retried like any failure: it may have stood beside the one at fault, or the workers were stopped from outside.
 CREATE FUNCTION _end_messages(claim claims, messages bigint[], error_class text, error text) RETURNS integer
 LANGUAGE sql VOLATILE
 AS $$
-  SELECT _record(claim, jsonb_agg(jsonb_build_object('delivery_key', m.delivery_key, 'channel', c, 'outcome', 'failed', 'permanent', true,
+  SELECT _record(claim, jsonb_agg(jsonb_build_object('delivery_key', m.delivery_key, 'channel', c, 'outcome', 'failed',
                                                      'error_class', error_class, 'error', error)))
   FROM _claim_rows(claim) m CROSS JOIN LATERAL unnest(m.channels) c
   WHERE m.message_id = ANY (messages)

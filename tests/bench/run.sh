@@ -20,7 +20,7 @@ median() { sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 line() { printf '%-66s %12s %12s %8s\n' "$@"; }
 
 install_extension "$pg_config" >/dev/null 2>&1
-start_cluster "$pg_config" fsync=on shared_buffers=512MB max_wal_size=8GB checkpoint_timeout=30min autovacuum_naptime=10s
+start_cluster "$pg_config" fsync=on shared_buffers=4GB max_wal_size=8GB checkpoint_timeout=30min autovacuum_naptime=10s
 createdb bench
 sql -c 'CREATE EXTENSION pgalert' -f "$here/prepare.sql"
 "$pgbench" -n -T 12 -c 1 -f "$here/single.sql" bench >/dev/null 2>&1  # nobody listens: after ten seconds nobody is notified

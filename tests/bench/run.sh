@@ -87,7 +87,7 @@ if wanted latency; then
   empty
   sql -c 'CALL fill(1000)'
   many=$(sql -c 'CALL claim_latency(45)')
-  line 'claim of 500 with 1,000,000 / 10,000s of messages waiting, ms' "$many" "$few" "$(ratio "$many" "$few")"
+  line 'claim of 500 with 1,000,000 / 40,000 messages waiting, ms' "$many" "$few" "$(ratio "$many" "$few")"
 fi
 
 if wanted wal; then

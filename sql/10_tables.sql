@@ -64,6 +64,22 @@ COMMENT ON COLUMN policies.jitter IS 'Share of each delay that is added at rando
 COMMENT ON COLUMN policies.dedup_window IS 'How long the same content is refused as duplicate; 0 turns it off.';
 COMMENT ON COLUMN policies.daily_limit IS 'Messages a day for one user and alert; NULL: no limit.';
 
+CREATE SEQUENCE settings_written;
+COMMENT ON SEQUENCE settings_written IS 'Called once a row of settings or policies was written: until then a firing need not look for one.';
+
+CREATE FUNCTION _note_settings_written() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  PERFORM nextval('pgalert.settings_written');
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER written AFTER INSERT OR UPDATE ON settings FOR EACH STATEMENT EXECUTE FUNCTION _note_settings_written();
+CREATE TRIGGER written AFTER INSERT OR UPDATE ON policies FOR EACH STATEMENT EXECUTE FUNCTION _note_settings_written();
+ALTER TABLE settings ENABLE ALWAYS TRIGGER written;
+ALTER TABLE policies ENABLE ALWAYS TRIGGER written;
+
 CREATE TABLE channels (
   name        text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_]*$' AND length(name) <= 63),
   description text

@@ -13,36 +13,6 @@ AS $$
               ELSE _dedup_key('dedup_key', user_id, dedup_key) END
 $$;
 
--- Keys of a user's day for one alert, one for each of the messages that the daily limit allows; NULL without a limit.
-CREATE FUNCTION _day_keys(user_id text, alert_id text, day date, daily_limit integer) RETURNS uuid[]
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-  IF daily_limit IS NULL THEN
-    RETURN NULL;
-  ELSIF daily_limit = 1 THEN
-    RETURN ARRAY[_dedup_key('day', user_id, alert_id, day::text, '1')];
-  END IF;
-  RETURN ARRAY(SELECT _dedup_key('day', user_id, alert_id, day::text, n::text) FROM generate_series(1, daily_limit) n ORDER BY n);
-END
-$$;
-
--- The first key of a day that nobody holds at the given time, or NULL.
-CREATE FUNCTION _free_day(days uuid[], at timestamptz) RETURNS uuid
-LANGUAGE plpgsql STABLE
-AS $$
-DECLARE
-  day uuid;
-BEGIN
-  FOREACH day IN ARRAY days LOOP
-    IF NOT EXISTS (SELECT FROM dedup_keys k WHERE k.key = day AND k.expires_at > at) THEN
-      RETURN day;
-    END IF;
-  END LOOP;
-  RETURN NULL;
-END
-$$;
-
 -- Reserves keys in the order given and returns those it got; waits for a transaction that holds one uncommitted.
 CREATE FUNCTION _reserve(keys uuid[], until timestamptz[], owners uuid[], at timestamptz) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE

@@ -2,17 +2,21 @@
 
 -- Everything that a firing needs to know beside the alert, in one look.
 CREATE FUNCTION _delivery_context(priority text,
-  OUT slot smallint, OUT day date, OUT day_end timestamptz,
+  OUT slot smallint, OUT day text, OUT day_end timestamptz,
   OUT lane smallint, OUT dedup_window interval, OUT daily_limit integer)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  zone text;
+  zone   text;
   policy policies;
+  today  date;
 BEGIN
-  SELECT z.value INTO zone FROM settings z WHERE z.name = 'time_zone';
-  SELECT p.* INTO policy FROM policies p WHERE p.name = priority;
-  IF NOT FOUND THEN
+  IF pg_sequence_last_value('pgalert.settings_written') IS NOT NULL THEN
+    SELECT s.value, p.name, p.lane, p.dedup_window, p.daily_limit
+    INTO zone, policy.name, policy.lane, policy.dedup_window, policy.daily_limit
+    FROM (SELECT) AS one LEFT JOIN settings s ON s.name = 'time_zone' LEFT JOIN policies p ON p.name = priority;
+  END IF;
+  IF policy.name IS NULL THEN
     policy := _builtin_policy(priority);
   END IF;
   slot := coalesce(pg_sequence_last_value('pgalert.outbox_slot'), 0);
@@ -28,8 +32,9 @@ BEGIN
     PERFORM _confirm_first_use();
   END IF;
   zone := coalesce(zone, _default_setting('time_zone'));
-  day := (clock_timestamp() AT TIME ZONE zone)::date;
-  day_end := (day + 1)::timestamp AT TIME ZONE zone;
+  today := clock_timestamp() AT TIME ZONE zone;
+  day := to_char(today, 'YYYY-MM-DD');
+  day_end := (today + 1)::timestamp AT TIME ZONE zone;
 END
 $$;
 
@@ -73,93 +78,94 @@ CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_win
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
   SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
+#variable_conflict use_variable
 DECLARE
-  started   timestamptz := clock_timestamp();
-  fired     record;
-  context   record;
-  keep_for  interval;
-  message_key uuid;
-  expiry    timestamptz;
-  content   uuid;
-  days      uuid[];
-  day       uuid;
-  wanted    integer;
-  got       integer;
-  verdict   text;
-  data      jsonb;
+  started      CONSTANT timestamptz := clock_timestamp();
+  fired        CONSTANT text[] := _read_alert(alert, user_id, message, traceparent);
+  alert_id     CONSTANT text := fired[1];
+  alert_name   CONSTANT text := fired[2];
+  priority     CONSTANT text := fired[3];
+  channels     CONSTANT text[] := string_to_array(fired[4], ',');
+  content_hash CONSTANT text := fired[5];
+  expires_at   timestamptz;
+  context      record;
+  keep_for     interval;
+  message_key  uuid;
+  content      uuid;
+  days         uuid[];
+  day          uuid;
+  held         uuid[];
+  got          integer;
+  verdict      text;
+  data         jsonb;
 BEGIN
-  SELECT * INTO fired FROM _parse_alert(alert, user_id, message, traceparent);
   IF dedup_window IS NOT NULL THEN
     PERFORM _check_window(dedup_window);
   END IF;
-  IF NOT fired.channels <@ '{inapp,email,slack,sms,webhook}' THEN
-    PERFORM _check_channels(fired.channels);
+  IF NOT channels <@ '{inapp,email,slack,sms,webhook}' THEN
+    PERFORM _check_channels(channels);
   END IF;
-  SELECT * INTO context FROM _delivery_context(fired.priority);
-  IF fired.channels = '{}' THEN
+  context := _delivery_context(priority);
+  IF channels = '{}' THEN
     RETURN 'no_channels';
   END IF;
-  expiry := fired.expires_at::timestamptz;
+  expires_at := fired[7];
   data := alert || jsonb_build_object('message', message, 'user_id', user_id);
   message_key := _message_key();
-  IF expiry <= started THEN
+  IF expires_at <= started THEN
     INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                            delivery_key, accepted_at, expires_at, traceparent)
-    VALUES (fired.alert_id, deliver_alert.user_id, data, _expired_before_sending(), 'expired', 'expired', fired.channels,
-            fired.priority, fired.content_hash, message_key, started, expiry, deliver_alert.traceparent);
+    VALUES (alert_id, user_id, data, _expired_before_sending(), 'expired', 'expired', channels,
+            priority, content_hash, message_key, started, expires_at, traceparent);
     RETURN 'expired';
   END IF;
   keep_for := coalesce(dedup_window, context.dedup_window);
   IF keep_for > '0' THEN
-    content := _content_key(fired.content_hash, user_id, fired.dedup_key);
+    content := _content_key(content_hash, user_id, fired[6]);
   END IF;
-  days := _day_keys(user_id, fired.alert_id, context.day, context.daily_limit);
+  days := _day_keys(user_id, alert_id, context.day, context.daily_limit);
 
   LOOP
-    IF EXISTS (SELECT FROM dedup_keys k WHERE k.key = content AND k.expires_at > started) THEN
-      verdict := 'duplicate';
-    ELSE
-      IF days IS NOT NULL THEN
-        day := _free_day(days, started);
-      END IF;
-      wanted := (content IS NOT NULL)::integer + (day IS NOT NULL)::integer;
-      IF days IS NOT NULL AND day IS NULL THEN
-        -- Asked again: whoever took the day since the first look may have taken it with this content.
-        verdict := CASE WHEN EXISTS (SELECT FROM dedup_keys k WHERE k.key = content AND k.expires_at > started) THEN 'duplicate' ELSE 'capped' END;
-      ELSE
-        INSERT INTO dedup_keys AS held (key, expires_at, owner)
-        SELECT k.key, k.expires_at, message_key
-        FROM (VALUES (day, context.day_end), (content, started + keep_for)) AS k (key, expires_at)
-        WHERE k.key IS NOT NULL
-        ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner WHERE held.expires_at <= started;
-        GET DIAGNOSTICS got = ROW_COUNT;
-        EXIT WHEN got = wanted;
-        -- Another session won a key between the look and the reservation: keep nothing, and look again at what it left.
-        PERFORM _give_back(ARRAY[day, content], ARRAY[message_key, message_key]);
-        CONTINUE;
+    day := days[1];
+    IF EXISTS (SELECT FROM dedup_keys k WHERE k.key = ANY (days || content) AND k.expires_at > started) THEN
+      -- Content and day in one look: whoever took the day since an earlier one may have taken it with this content.
+      SELECT array_agg(k.key) INTO held FROM dedup_keys k WHERE k.key = ANY (days || content) AND k.expires_at > started;
+      day := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE held IS NULL OR d <> ALL (held) ORDER BY place LIMIT 1);
+      verdict := CASE WHEN content = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND day IS NULL THEN 'capped' END;
+      IF verdict IS NOT NULL THEN
+        INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (alert_id, user_id, verdict, content_hash);
+        RETURN verdict;
       END IF;
     END IF;
-    INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
-    VALUES (fired.alert_id, deliver_alert.user_id, verdict, fired.content_hash);
-    RETURN verdict;
+    INSERT INTO dedup_keys AS k (key, expires_at, owner)
+    SELECT w.key, w.until, message_key
+    FROM (VALUES (day, context.day_end), (content, started + keep_for)) AS w (key, until)
+    WHERE w.key IS NOT NULL
+    ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner WHERE k.expires_at <= started;
+    GET DIAGNOSTICS got = ROW_COUNT;
+    EXIT WHEN got = num_nonnulls(day, content);
+    -- Another session won a key between the look and the reservation: keep nothing, and look again at what it left.
+    PERFORM _give_back(ARRAY[day, content], ARRAY[message_key, message_key]);
   END LOOP;
 
-  IF 'inapp' = ANY (fired.channels) THEN
+  IF 'inapp' = ANY (channels) THEN
     INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
-    VALUES (deliver_alert.user_id, fired.alert_id, fired.alert_name, deliver_alert.message, fired.priority, message_key);
+    VALUES (user_id, alert_id, alert_name, message, priority, message_key);
     PERFORM _wake_inbox(user_id);
-    IF fired.channels = '{inapp}' THEN
+    IF channels = '{inapp}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-      VALUES (fired.alert_id, deliver_alert.user_id, fired.content_hash, '["inapp"]', message_key, 1, fired.priority, started);
+      VALUES (alert_id, user_id, content_hash, '["inapp"]', message_key, 1, priority, started);
       RETURN 'delivered';
     END IF;
   END IF;
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-  VALUES (context.slot, context.lane, _install_id(), message_key, fired.alert_id, deliver_alert.user_id, fired.priority,
-          array_remove(fired.channels, 'inapp'), CASE WHEN 'inapp' = ANY (fired.channels) THEN '{inapp}' ELSE '{}' END::text[],
-          fired.content_hash, content, day, pg_column_size(data), started, started, expiry, deliver_alert.traceparent, data);
-  PERFORM _wake_drivers();
+  VALUES (context.slot, context.lane, _install_id(), message_key, alert_id, user_id, priority,
+          array_remove(channels, 'inapp'), CASE WHEN 'inapp' = ANY (channels) THEN '{inapp}' ELSE '{}' END::text[],
+          content_hash, content, day, pg_column_size(data), started, started, expires_at, traceparent, data);
+  IF _drivers_asleep() THEN
+    PERFORM _wake_drivers();
+  END IF;
   RETURN 'queued';
 END
 $$;

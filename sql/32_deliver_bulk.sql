@@ -35,19 +35,22 @@ BEGIN
     PERFORM _delivery_context(coalesce(named.priority, 'normal'));  -- refuses an unknown policy
   END LOOP;
   SELECT array_agg(ROW(
-      e.ordinal,
-      CASE WHEN f.channels = '{}' THEN 'no_channels' WHEN f.expires_at::timestamptz <= at THEN 'expired' END,
-      _message_key(), f.alert_id, f.alert_name, e.user_id, e.message, f.priority, c.lane, f.channels, f.content_hash,
-      CASE WHEN w.keep_for > '0' THEN _content_key(f.content_hash, e.user_id, f.dedup_key) END, at + w.keep_for,
-      _day_keys(e.user_id, f.alert_id, c.day, c.daily_limit), c.day_end, f.expires_at::timestamptz, e.traceparent,
-      (e.element -> 'alert') || jsonb_build_object('message', e.message, 'user_id', e.user_id))::firing ORDER BY e.ordinal)
+      f.ordinal,
+      CASE WHEN f.channels = '{}' THEN 'no_channels' WHEN f.expires_at <= at THEN 'expired' END,
+      _message_key(), f.alert_id, f.alert_name, f.user_id, f.message, f.priority, c.lane, f.channels, f.content_hash,
+      CASE WHEN f.keep_for > '0' OR f.keep_for IS NULL AND c.dedup_window > '0' THEN _content_key(f.content_hash, f.user_id, f.dedup_key) END,
+      at + coalesce(f.keep_for, c.dedup_window), _day_keys(f.user_id, f.alert_id, c.day, c.daily_limit), c.day_end, f.expires_at,
+      f.traceparent, f.alert_data)::firing ORDER BY f.ordinal)
   INTO firings
-  FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
-               element ->> 'traceparent' AS traceparent
-        FROM unnest(alerts) WITH ORDINALITY AS u (element, ordinal) OFFSET 0) AS e
-  CROSS JOIN LATERAL _parse_alert(e.element -> 'alert', e.user_id, e.message, e.traceparent) AS f
-  JOIN (SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x) AS c ON c.name = f.priority
-  CROSS JOIN LATERAL (SELECT coalesce((e.element ->> 'dedup_window')::interval, c.dedup_window) AS keep_for) AS w;
+  FROM (SELECT e.ordinal, e.user_id, e.message, e.traceparent, (e.element ->> 'dedup_window')::interval AS keep_for,
+               e.fields[1] AS alert_id, e.fields[2] AS alert_name, e.fields[3] AS priority, string_to_array(e.fields[4], ',') AS channels,
+               e.fields[5] AS content_hash, e.fields[6] AS dedup_key, e.fields[7]::timestamptz AS expires_at,
+               (e.element -> 'alert') || jsonb_build_object('message', e.message, 'user_id', e.user_id) AS alert_data
+        FROM (SELECT u.*, _read_alert(u.element -> 'alert', u.user_id, u.message, u.traceparent) AS fields
+              FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
+                           element ->> 'traceparent' AS traceparent
+                    FROM unnest(alerts) WITH ORDINALITY AS u (element, ordinal) OFFSET 0) AS u OFFSET 0) AS e OFFSET 0) AS f
+  JOIN (SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x) AS c ON c.name = f.priority;
   PERFORM _check_window((element ->> 'dedup_window')::interval) FROM unnest(alerts) element WHERE element ? 'dedup_window';
   PERFORM _check_channels(array_agg(DISTINCT name)) FROM unnest(firings) f, unnest(f.channels) name;
   RETURN firings;

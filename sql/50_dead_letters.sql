@@ -182,7 +182,7 @@ BEGIN
     RAISE EXCEPTION 'delivery_methods names no channel' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('It is %s.', coalesce(delivery_methods::text, 'NULL')), HINT = 'Give an array of names such as ["inapp", "email"].';
   END IF;
-  SELECT * INTO context FROM _delivery_context(alert.priority);
+  context := _delivery_context(alert.priority);
   INSERT INTO alert_deliveries AS d (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
   VALUES (track_delivery.alert_id, alert.user_id, alert.content_hash, to_jsonb(methods), message_key, 1, alert.priority, clock_timestamp())
   RETURNING d.id INTO id;

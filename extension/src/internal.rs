@@ -27,38 +27,36 @@ fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
     Ok(alert::enabled(alert.0)?)
 }
 
-#[allow(clippy::type_complexity)] // the columns of the result
+/// `{alert_id, alert_name, priority, channels, content_hash, dedup_key, expires_at}`, the channels separated by commas. An array,
+/// since a row would have to be built by name or to come from a set.
 #[pg_extern(immutable, parallel_safe)]
-fn _parse_alert(
+fn _read_alert(
     alert: Option<JsonbText>,
     user_id: Option<&str>,
     message: Option<&str>,
     traceparent: Option<&str>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(alert_id, String),
-            name!(alert_name, Option<String>),
-            name!(priority, String),
-            name!(channels, Vec<String>),
-            name!(content_hash, String),
-            name!(dedup_key, Option<String>),
-            name!(expires_at, Option<String>),
-        ),
-    >,
-    ErrorReport,
-> {
+) -> Result<Vec<Option<String>>, ErrorReport> {
     let firing = alert::read_firing(alert.map(|json| json.0), user_id, message, traceparent)?;
-    Ok(TableIterator::once((
-        firing.alert_id,
+    Ok(vec![
+        Some(firing.alert_id),
         firing.alert_name,
-        firing.priority,
-        firing.channels,
-        firing.content_hash,
+        Some(firing.priority),
+        Some(firing.channels.join(",")),
+        Some(firing.content_hash),
         firing.dedup_key,
         firing.expires_at,
-    )))
+    ])
+}
+
+/// Keys of a user's day for one alert, one for each of the messages that the daily limit allows; NULL without a limit.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn _day_keys(user_id: &str, alert_id: &str, day: &str, daily_limit: i32) -> Vec<Uuid> {
+    let key = |place: i32| {
+        let place = place.to_string();
+        let parts = ["day", user_id, alert_id, day, &place];
+        Uuid::from_bytes(keys::dedup_key(parts.into_iter().map(Some)))
+    };
+    (1..=daily_limit).map(key).collect()
 }
 
 /// The arrays are of equal length, one element for a firing.

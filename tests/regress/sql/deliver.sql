@@ -104,6 +104,9 @@ SELECT string_agg(pg_temp.fire('d3', 'f' || n, '{"priority": "often"}'), ' ') AS
 SELECT status, count(*) FROM (SELECT pg_temp.fire('d4', 'g' || n, '{"priority": "most"}') AS status FROM generate_series(1, 70) n) f GROUP BY 1 ORDER BY 1;
 SELECT pg_temp.fire('d1', 'd9', user_id => 'u2') AS other_user;
 SELECT pg_temp.fire('d1', 'd1') AS duplicate_before_capped;
+SET datestyle = 'German, DMY';
+SELECT pg_temp.fire('d1', 'd10') AS the_same_day_in_another_style;
+RESET datestyle;
 SELECT pg_temp.fire('b/c', 'x', user_id => 'a') AS a_bc, pg_temp.fire('c', 'y', user_id => 'a/b') AS ab_c;
 DELETE FROM dedup_keys WHERE key = (SELECT day_key FROM outbox WHERE alert_id = 'd2' AND alert_data ->> 'message' = 'e2');
 SELECT string_agg(pg_temp.fire('d2', 'e' || n, '{"priority": "thrice"}'), ' ') AS the_place_of_one_that_ended FROM generate_series(6, 7) n;

@@ -114,6 +114,13 @@ impl SendError {
         self
     }
 
+    /// The same for a recipient's address; of a URL also its path, which may be a secret.
+    pub fn hiding_address(self, address: &str) -> Self {
+        let rest = address.split_once("://").map_or("", |(_, rest)| rest);
+        let path = rest.find('/').map_or("", |at| &rest[at..]);
+        self.hiding(address).hiding(path)
+    }
+
     pub fn at(mut self, host: Option<String>) -> Self {
         self.host = host;
         self

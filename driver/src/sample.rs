@@ -73,7 +73,7 @@ pub async fn test(
             Ok(())
         }
         Err(error) => {
-            let error = error.hiding(&recipient.address);
+            let error = error.hiding_address(&recipient.address);
             let host = error.host.map(|host| format!(" by {host}")).unwrap_or_default();
             bail!(
                 "not accepted{host} after {ms} ms: {} ({:?}, {})",

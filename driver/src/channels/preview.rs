@@ -32,6 +32,12 @@ pub fn parts(
         }
         "slack" => one("json", pretty(&slack::body(renderer, message, address)?.to_string())),
         "webhook" => one("json", pretty(&webhook::body(renderer, message, address)?)),
+        name if !config.channels.contains_key(name) => {
+            return Err(SendError::permanent(
+                "channel_not_configured",
+                format!("there is no channel {name}"),
+            ))
+        }
         name => {
             let secret = config.channels.get(name).is_some_and(|c| !c.secret.expose().is_empty());
             let context = context::of(message, address, if secret { SECRET } else { "" });

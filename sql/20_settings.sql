@@ -1,4 +1,4 @@
--- What a user sets: settings, policies, channels, recipients. Built-in values are code, tables hold what differs.
+-- What a user sets: settings and policies. Built-in values are code, tables hold what differs.
 
 CREATE FUNCTION _default_setting(name text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -88,73 +88,6 @@ AS $$ SELECT CASE lane WHEN 'high' THEN 0 WHEN 'normal' THEN 1 WHEN 'low' THEN 2
 CREATE FUNCTION _lane_name(lane smallint) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT CASE lane WHEN 0 THEN 'high' WHEN 1 THEN 'normal' WHEN 2 THEN 'low' END $$;
-
--- Refuses names that neither the extension nor table channels knows.
-CREATE FUNCTION _check_channels(names text[]) RETURNS void
-LANGUAGE plpgsql STABLE
-AS $$
-DECLARE
-  unknown text;
-BEGIN
-  IF names <@ '{inapp,email,slack,sms,webhook}' THEN
-    RETURN;
-  END IF;
-  SELECT n INTO unknown FROM unnest(names) n
-  WHERE n <> ALL ('{inapp,email,slack,sms,webhook}') AND NOT EXISTS (SELECT FROM channels c WHERE c.name = n)
-  LIMIT 1;
-  IF FOUND THEN
-    RAISE EXCEPTION 'there is no channel "%"', unknown USING ERRCODE = 'undefined_object',
-      DETAIL = 'Built in are inapp, email, slack, sms and webhook.',
-      HINT = 'Add a row to pgalert.channels, or correct the name.';
-  END IF;
-END
-$$;
-
-CREATE FUNCTION add_recipient(user_id text, channel text, address text) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
-AS $$
-DECLARE
-  id bigint;
-BEGIN
-  PERFORM _check_text('user_id', user_id, 255), _check_text('address', address, 2048);
-  IF channel IS NULL OR channel = 'inapp' THEN
-    RAISE EXCEPTION 'channel % takes no address', coalesce(quote_ident(channel), 'NULL') USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = 'An address belongs to one channel, and inapp has none.',
-      HINT = 'In-app alerts reach every user; other channels need an address.';
-  END IF;
-  PERFORM _check_channels(ARRAY[channel]);
-  INSERT INTO recipients AS r (user_id, channel, address)
-  VALUES (add_recipient.user_id, add_recipient.channel, add_recipient.address)
-  ON CONFLICT ON CONSTRAINT recipients_user_id_channel_address_key DO NOTHING
-  RETURNING r.recipient_id INTO id;
-  IF id IS NULL THEN
-    SELECT r.recipient_id INTO id FROM recipients r
-    WHERE r.user_id = add_recipient.user_id AND r.channel = add_recipient.channel AND r.address = add_recipient.address;
-  END IF;
-  RETURN id;
-END
-$$;
-COMMENT ON FUNCTION add_recipient(text, text, text) IS 'Adds an address of a user for a channel (not inapp) and returns its recipient_id; an address that is there already is returned as it is. Raises 42704 for an unknown channel, 22023 or 22001 for a user or address that is empty, too long (255, 2048 characters) or has control characters.';
-
-CREATE FUNCTION remove_recipient(recipient_id bigint) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
-AS $$
-BEGIN
-  DELETE FROM recipients r WHERE r.recipient_id = remove_recipient.recipient_id;
-  RETURN FOUND;
-END
-$$;
-COMMENT ON FUNCTION remove_recipient(bigint) IS 'Removes an address. Returns false where there is none of that recipient_id.';
-
-CREATE FUNCTION list_recipients(for_user text DEFAULT NULL)
-RETURNS TABLE (recipient_id bigint, user_id text, channel text, address text, created_at timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
-AS $$
-  SELECT r.recipient_id, r.user_id, r.channel, r.address, r.created_at FROM recipients r
-  WHERE for_user IS NULL OR r.user_id = for_user
-  ORDER BY r.user_id, r.channel, r.recipient_id
-$$;
-COMMENT ON FUNCTION list_recipients(text) IS 'Addresses of one user, or of all (NULL), by user and channel.';
 
 -- Fields of an alert, or of an element of deliver_alerts(), that are text where they are given. A user may be a number.
 CREATE FUNCTION _check_text_fields(objects jsonb[]) RETURNS void

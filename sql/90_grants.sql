@@ -53,14 +53,16 @@ TO pgalert_driver;
 
 GRANT EXECUTE ON FUNCTION
   pgalert.get_failed_alerts(integer, integer), pgalert.increment_retry_count(uuid), pgalert.remove_from_dlq(uuid),
-  pgalert.push_to_dlq(text, jsonb, text), pgalert.add_recipient(text, text, text), pgalert.remove_recipient(bigint),
-  pgalert.list_recipients(text), pgalert.set_setting(text, text), pgalert.confirm_cluster(), pgalert.count_waiting()
+  pgalert.push_to_dlq(text, jsonb, text), pgalert.add_recipient(text, text, text, text), pgalert.remove_recipient(bigint),
+  pgalert.list_recipients(text), pgalert.enable_recipient(bigint), pgalert.rotate_secret(bigint, text), pgalert.drop_old_secret(bigint),
+  pgalert.add_channel(text, text), pgalert.remove_channel(text), pgalert.set_setting(text, text), pgalert.confirm_cluster(), pgalert.count_waiting()
 TO pgalert_operator;
 GRANT SELECT, INSERT, UPDATE, DELETE ON pgalert.policies, pgalert.channels TO pgalert_operator;
 GRANT SELECT ON pgalert.alert_deliveries, pgalert.alert_dlq, pgalert.delivery_failures, pgalert.suppressed_alerts TO pgalert_operator;
 
 GRANT EXECUTE ON FUNCTION pgalert.alert_history(text, text) TO pgalert_producer, pgalert_operator;
 GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.queue_depth(), pgalert.open_claims() TO pgalert_driver, pgalert_operator, pgalert_monitor;
+GRANT EXECUTE ON FUNCTION pgalert.list_channels() TO pgalert_driver, pgalert_operator;
 GRANT SELECT ON pgalert.all_policies TO pgalert_operator, pgalert_monitor;
 GRANT EXECUTE ON FUNCTION pgalert._builtin_policy(text) TO pgalert_operator, pgalert_monitor;  -- all_policies calls it as its reader
 

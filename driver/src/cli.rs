@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::LogFormat;
 
@@ -56,9 +56,36 @@ pub enum Command {
     },
     /// Check configuration, database, rights and receivers; says what to do about what is wrong
     Check,
+    /// Send a test message through a channel and print what its receiver answered; exits with 1 when it was refused
+    ///
+    /// It goes the way of an alert, but past the database: nothing is recorded.
+    Test {
+        #[arg(long)]
+        channel: String,
+        /// Where to: an address as `pgalert recipients add` takes it
+        #[arg(long, value_name = "ADDRESS")]
+        to: String,
+        /// Sign as for a recipient with the secret in this file
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        #[command(flatten)]
+        sample: Sample,
+    },
+    /// Print what a channel would send, as its templates have it
+    Preview {
+        #[arg(long)]
+        channel: String,
+        #[arg(long, value_name = "ADDRESS", default_value = "address")]
+        to: String,
+        #[command(flatten)]
+        sample: Sample,
+    },
     /// Where users are reached
     #[command(subcommand)]
     Recipients(RecipientsCommand),
+    /// Names of channels that alerts may use, beyond the built-in ones
+    #[command(subcommand)]
+    Channels(ChannelsCommand),
     /// Print the effective configuration, with secrets hidden
     Config {
         /// Print the defaults instead: the reference of all keys
@@ -67,11 +94,68 @@ pub enum Command {
     },
 }
 
+const SAMPLE_ALERT: &str = r#"{"id": "pgalert-test", "name": "Test of pgalert"}"#;
+const SAMPLE_USER: &str = "test";
+const SAMPLE_MESSAGE: &str = "This is a test; nothing has happened.";
+
+/// An alert that nobody fired.
+#[derive(Debug, Args)]
+pub struct Sample {
+    /// The alert as a JSON object, or @FILE
+    #[arg(long, value_name = "JSON", default_value = SAMPLE_ALERT)]
+    pub alert: String,
+    #[arg(long, value_name = "USER_ID", default_value = SAMPLE_USER)]
+    pub user: String,
+    #[arg(long, value_name = "TEXT", default_value = SAMPLE_MESSAGE)]
+    pub message: String,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        let [alert, user, message] = [SAMPLE_ALERT, SAMPLE_USER, SAMPLE_MESSAGE].map(str::to_owned);
+        Self { alert, user, message }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChannelsCommand {
+    /// Make a name known to the database; a section [channels.<name>] says how it is sent
+    Add {
+        name: String,
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+    },
+    /// List names: name, whether it is built in, description
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refuse alerts and new addresses that use a name from now on
+    Remove { name: String },
+}
+
 #[derive(Debug, Subcommand)]
 pub enum RecipientsCommand {
     /// Add an address and print its id; an address that is there already keeps its id
-    Add { user: String, channel: String, address: String },
-    /// List addresses: id, user, channel, address
+    Add {
+        user: String,
+        channel: String,
+        address: String,
+        #[command(flatten)]
+        secret: NewSecret,
+    },
+    /// Give an address a new secret; messages are signed with it and the one before, until that is dropped
+    RotateSecret {
+        recipient_id: i64,
+        /// Read it from this file ("-": standard input) instead of making one
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+    },
+    /// Sign with the newest secret of an address alone
+    DropOldSecret { recipient_id: i64 },
+    /// Send to an address again that was disabled because its receiver said that it is gone
+    Enable { recipient_id: i64 },
+    /// List addresses: id, user, channel, address, then "signed" and "disabled: why" where they are
     List {
         /// Only this user's
         #[arg(long, value_name = "USER_ID")]
@@ -81,4 +165,15 @@ pub enum RecipientsCommand {
     },
     /// Remove an address by its id
     Remove { recipient_id: i64 },
+}
+
+/// What messages to an address are signed with, as Standard Webhooks asks.
+#[derive(Debug, Args)]
+pub struct NewSecret {
+    /// Make a secret for its messages to be signed with, and print it after the id, this once
+    #[arg(long)]
+    pub generate_secret: bool,
+    /// Read the secret from this file; "-" is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "generate_secret")]
+    pub secret_file: Option<PathBuf>,
 }

@@ -1,6 +1,8 @@
 //! Configuration: defaults, file, environment and flags become one checked value. Nothing is opened here but the files
 //! that it names.
 
+mod channels;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use crate::connect::Params;
+pub use channels::{JsonChannel, Slack, Sms, Templates};
 
 /// The reference of all keys, and their defaults.
 pub const DEFAULTS: &str = include_str!("config.default.toml");
@@ -42,6 +45,10 @@ pub struct Config {
     pub worker: Worker,
     pub email: Email,
     pub webhook: Webhook,
+    pub slack: Slack,
+    pub sms: Sms,
+    pub channels: BTreeMap<String, JsonChannel>,
+    pub templates: Templates,
     pub log: Log,
     /// The effective values, for `pgalert config`.
     #[serde(skip)]
@@ -91,6 +98,10 @@ pub struct Email {
     pub password: Secret,
     pub password_file: String,
     pub from: String,
+    pub unsubscribe_url: String,
+    pub dkim_selector: String,
+    pub dkim_domain: String,
+    pub dkim_key_file: String,
     pub concurrency: u32,
     #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
@@ -169,7 +180,7 @@ impl Config {
         env: Environment,
         overrides: Overrides,
     ) -> Result<Self, ConfigError> {
-        let mut table = parse(DEFAULTS, "the defaults")?;
+        let mut table = defaults()?;
         let mut origins = BTreeMap::new();
         let named =
             file.map(Path::to_path_buf).or_else(|| env("PGALERT_CONFIG").map(PathBuf::from));
@@ -201,35 +212,54 @@ impl Config {
         (config.table, config.origins) = (table, origins);
         config.check()?;
         config.email.password = secret(&config.email.password, &config.email.password_file)?;
+        config.slack.token = secret(&config.slack.token, &config.slack.token_file)?;
+        config.sms.secret = secret(&config.sms.secret, &config.sms.secret_file)?;
+        for channel in config.channels.values_mut().filter(|channel| channel.enabled) {
+            channel.secret = secret(&channel.secret, &channel.secret_file)?;
+        }
         Ok(config)
     }
 
     /// The effective values as TOML, without secrets; what is no default says where it is from.
     pub fn shown(&self) -> String {
-        let mut table = self.table.clone();
-        for (section, key) in SECRETS {
-            if let Some(Value::String(text)) =
-                table.get_mut(*section).and_then(|section| section.get_mut(*key))
-            {
-                if !text.is_empty() {
-                    *text = match *section {
-                        "database" => Params::parse(text, &|_| None)
-                            .map_or_else(|_| HIDDEN.into(), |params| params.redacted()),
-                        _ => HIDDEN.into(),
-                    };
-                }
-            }
-        }
         let mut text = String::new();
-        for (section, values) in &table {
-            text.push_str(&format!("[{section}]\n"));
-            for (key, value) in values.as_table().into_iter().flatten() {
-                let origin = self.origins.get(&format!("{section}.{key}"));
-                let origin = origin.map(|origin| format!("  # {origin}")).unwrap_or_default();
-                text.push_str(&format!("{key} = {value}{origin}\n"));
+        for (section, values) in &self.table {
+            let values = values.as_table().into_iter().flatten();
+            if section != CHANNELS {
+                self.show_section(section, values, &mut text);
+                continue;
+            }
+            for (channel, values) in values {
+                let values = values.as_table().into_iter().flatten();
+                self.show_section(&format!("{CHANNELS}.{channel}"), values, &mut text);
             }
         }
         text
+    }
+
+    fn show_section<'a>(
+        &self,
+        section: &str,
+        values: impl Iterator<Item = (&'a String, &'a Value)>,
+        text: &mut String,
+    ) {
+        text.push_str(&format!("[{section}]\n"));
+        for (key, value) in values {
+            let full = format!("{section}.{key}");
+            let shown = match value.as_str() {
+                Some(url) if full == "database.url" && !url.is_empty() => {
+                    let redacted = Params::parse(url, &|_| None).map(|params| params.redacted());
+                    Value::String(redacted.unwrap_or_else(|_| HIDDEN.into())).to_string()
+                }
+                Some(secret) if SECRET_KEYS.contains(&key.as_str()) && !secret.is_empty() => {
+                    Value::from(HIDDEN).to_string()
+                }
+                _ => value.to_string(),
+            };
+            let origin = self.origins.get(&full);
+            let origin = origin.map(|origin| format!("  # {origin}")).unwrap_or_default();
+            text.push_str(&format!("{key} = {shown}{origin}\n"));
+        }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -247,11 +277,17 @@ impl Config {
             (!self.database.poll_max.is_zero(), "database.poll_max is more than 0"),
             (self.email.concurrency >= 1, "email.concurrency is at least 1"),
             (self.webhook.concurrency >= 1, "webhook.concurrency is at least 1"),
+            (self.slack.concurrency >= 1, "slack.concurrency is at least 1"),
+            (self.sms.concurrency >= 1, "sms.concurrency is at least 1"),
             (
                 self.email.host.is_empty() || !self.email.from.is_empty(),
                 "email.from is needed where email.host is set",
             ),
         ];
+        self.sms.check()?;
+        for (name, channel) in &self.channels {
+            channel.check(name)?;
+        }
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(ConfigError::Invalid((*rule).into())),
             None => Ok(()),
@@ -259,11 +295,29 @@ impl Config {
     }
 }
 
-const SECRETS: &[(&str, &str)] = &[("database", "url"), ("email", "password")];
+/// Keys that are secrets wherever they stand; database.url is one only where it holds a password.
+const SECRET_KEYS: &[&str] = &["password", "secret", "token"];
+/// The section whose keys are sections.
+const CHANNELS: &str = "channels";
 
 fn parse(text: &str, path: &str) -> Result<Table, ConfigError> {
     text.parse()
         .map_err(|source| ConfigError::Syntax { path: path.into(), source: Box::new(source) })
+}
+
+/// The defaults of channels say only what is their own.
+fn defaults() -> Result<Table, ConfigError> {
+    let mut table = parse(DEFAULTS, "the defaults")?;
+    if let Some(Value::Table(channels)) = table.get_mut(CHANNELS) {
+        for (_, channel) in channels.iter_mut() {
+            let mut whole = parse(channels::DEFAULTS, "the defaults")?;
+            if let Value::Table(channel) = channel {
+                whole.extend(std::mem::take(channel));
+            }
+            *channel = Value::Table(whole);
+        }
+    }
+    Ok(table)
 }
 
 fn set(table: &mut Table, section: &str, key: &str, value: Value) {
@@ -272,6 +326,7 @@ fn set(table: &mut Table, section: &str, key: &str, value: Value) {
     }
 }
 
+/// Sections of the file over those of the defaults. `[channels.<name>]` are sections too, and there may be new ones.
 fn overlay_file(
     table: &mut Table,
     file: Table,
@@ -279,42 +334,59 @@ fn overlay_file(
     origins: &mut BTreeMap<String, String>,
 ) -> Result<(), ConfigError> {
     for (section, values) in file {
-        let Value::Table(values) = values else {
-            return Err(ConfigError::UnknownKey { file: name.into(), key: section });
-        };
+        let unknown = |key| ConfigError::UnknownKey { file: name.into(), key };
+        let Value::Table(values) = values else { return Err(unknown(section)) };
         let Some(Value::Table(known)) = table.get_mut(&section) else {
-            return Err(ConfigError::UnknownKey { file: name.into(), key: section });
+            return Err(unknown(section));
         };
-        for (key, value) in values {
-            if !known.contains_key(&key) {
-                return Err(ConfigError::UnknownKey {
-                    file: name.into(),
-                    key: format!("{section}.{key}"),
-                });
+        if section != CHANNELS {
+            overlay_section(known, &section, values, name, origins)?;
+            continue;
+        }
+        for (channel, values) in values {
+            let section = format!("{CHANNELS}.{channel}");
+            let Value::Table(values) = values else { return Err(unknown(section)) };
+            let known = known
+                .entry(channel)
+                .or_insert(Value::Table(parse(channels::DEFAULTS, "the defaults")?));
+            if let Value::Table(known) = known {
+                overlay_section(known, &section, values, name, origins)?;
             }
-            if key == "password" {
-                let env = env_name(&section, &key);
-                return Err(ConfigError::SecretInFile {
-                    file: name.into(),
-                    key: format!("{section}.{key}"),
-                    env,
-                });
-            }
-            if (section.as_str(), key.as_str()) == ("database", "url") {
-                let text = value.as_str().unwrap_or_default();
-                if Params::parse(text, &|_| None).is_ok_and(|params| params.has_password()) {
-                    return Err(ConfigError::PasswordInUrl { file: name.into() });
-                }
-            }
-            origins.insert(format!("{section}.{key}"), name.into());
-            known.insert(key, value);
         }
     }
     Ok(())
 }
 
+fn overlay_section(
+    known: &mut Table,
+    section: &str,
+    values: Table,
+    name: &str,
+    origins: &mut BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    for (key, value) in values {
+        let full = format!("{section}.{key}");
+        if !known.contains_key(&key) {
+            return Err(ConfigError::UnknownKey { file: name.into(), key: full });
+        }
+        if SECRET_KEYS.contains(&key.as_str()) {
+            let env = env_name(section, &key);
+            return Err(ConfigError::SecretInFile { file: name.into(), key: full, env });
+        }
+        if full == "database.url" {
+            let text = value.as_str().unwrap_or_default();
+            if Params::parse(text, &|_| None).is_ok_and(|params| params.has_password()) {
+                return Err(ConfigError::PasswordInUrl { file: name.into() });
+            }
+        }
+        origins.insert(full, name.into());
+        known.insert(key, value);
+    }
+    Ok(())
+}
+
 fn env_name(section: &str, key: &str) -> String {
-    format!("PGALERT_{}_{}", section.to_uppercase(), key.to_uppercase())
+    format!("PGALERT_{}_{}", section.replace('.', "_").to_uppercase(), key.to_uppercase())
 }
 
 /// Variables of keys; each is read as the type that its default has.
@@ -329,25 +401,44 @@ fn overlay_environment(
     }
     for (section, values) in table.iter_mut() {
         let Value::Table(values) = values else { continue };
-        for (key, value) in values.iter_mut() {
-            let name = env_name(section, key);
-            let Some(text) = env(&name) else { continue };
-            origins.insert(format!("{section}.{key}"), name.clone());
-            let parsed = match value {
-                Value::Integer(_) => {
-                    text.parse().map(Value::Integer).map_err(|_| "it is a whole number")
-                }
-                Value::Boolean(_) => {
-                    text.parse().map(Value::Boolean).map_err(|_| "it is true or false")
-                }
-                _ => Ok(Value::String(text.clone())),
-            };
-            *value = parsed.map_err(|reason| ConfigError::BadValue {
-                name,
-                value: text,
-                reason: reason.into(),
-            })?;
+        if section != CHANNELS {
+            environment_of_section(values, section, env, origins)?;
+            continue;
         }
+        for (channel, values) in values.iter_mut() {
+            if let Value::Table(values) = values {
+                environment_of_section(values, &format!("{CHANNELS}.{channel}"), env, origins)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn environment_of_section(
+    values: &mut Table,
+    section: &str,
+    env: Environment,
+    origins: &mut BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    for (key, value) in values.iter_mut() {
+        let name = env_name(section, key);
+        let Some(text) = env(&name) else { continue };
+        origins.insert(format!("{section}.{key}"), name.clone());
+        let parsed = match value {
+            Value::Integer(_) => {
+                text.parse().map(Value::Integer).map_err(|_| "it is a whole number")
+            }
+            Value::Boolean(_) => {
+                text.parse().map(Value::Boolean).map_err(|_| "it is true or false")
+            }
+            Value::Table(_) => Err("it is a table, which only a file can have"),
+            _ => Ok(Value::String(text.clone())),
+        };
+        *value = parsed.map_err(|reason| ConfigError::BadValue {
+            name,
+            value: text,
+            reason: reason.into(),
+        })?;
     }
     Ok(())
 }

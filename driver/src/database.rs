@@ -234,10 +234,74 @@ pub async fn add_recipient(
     user_id: &str,
     channel: &str,
     address: &str,
+    secret: Option<&str>,
 ) -> Result<i64, DatabaseError> {
-    let params: [Param; 3] =
-        [(&user_id, Type::TEXT), (&channel, Type::TEXT), (&address, Type::TEXT)];
-    Ok(query_one(client, "SELECT pgalert.add_recipient($1, $2, $3)", &params).await?.try_get(0)?)
+    let params: [Param; 4] = [
+        (&user_id, Type::TEXT),
+        (&channel, Type::TEXT),
+        (&address, Type::TEXT),
+        (&secret, Type::TEXT),
+    ];
+    let sql = "SELECT pgalert.add_recipient($1, $2, $3, $4)";
+    Ok(query_one(client, sql, &params).await?.try_get(0)?)
+}
+
+pub async fn rotate_secret(
+    client: &Client,
+    recipient_id: i64,
+    secret: &str,
+) -> Result<(), DatabaseError> {
+    let params: [Param; 2] = [(&recipient_id, Type::INT8), (&secret, Type::TEXT)];
+    query_one(client, "SELECT pgalert.rotate_secret($1, $2)", &params).await.map(drop)
+}
+
+/// False when there was no older one.
+pub async fn drop_old_secret(client: &Client, recipient_id: i64) -> Result<bool, DatabaseError> {
+    let params: [Param; 1] = [(&recipient_id, Type::INT8)];
+    Ok(query_one(client, "SELECT pgalert.drop_old_secret($1)", &params).await?.try_get(0)?)
+}
+
+/// False when it was not disabled.
+pub async fn enable_recipient(client: &Client, recipient_id: i64) -> Result<bool, DatabaseError> {
+    let params: [Param; 1] = [(&recipient_id, Type::INT8)];
+    Ok(query_one(client, "SELECT pgalert.enable_recipient($1)", &params).await?.try_get(0)?)
+}
+
+/// False when the name is known already.
+pub async fn add_channel(
+    client: &Client,
+    name: &str,
+    description: Option<&str>,
+) -> Result<bool, DatabaseError> {
+    let params: [Param; 2] = [(&name, Type::TEXT), (&description, Type::TEXT)];
+    Ok(query_one(client, "SELECT pgalert.add_channel($1, $2)", &params).await?.try_get(0)?)
+}
+
+/// False when there was none of this name.
+pub async fn remove_channel(client: &Client, name: &str) -> Result<bool, DatabaseError> {
+    let params: [Param; 1] = [(&name, Type::TEXT)];
+    Ok(query_one(client, "SELECT pgalert.remove_channel($1)", &params).await?.try_get(0)?)
+}
+
+/// A row of `list_channels()`.
+#[derive(Debug, serde::Serialize)]
+pub struct ListedChannel {
+    pub name: String,
+    pub builtin: bool,
+    pub description: Option<String>,
+}
+
+pub async fn list_channels(client: &Client) -> Result<Vec<ListedChannel>, DatabaseError> {
+    let sql = "SELECT name, builtin, description FROM pgalert.list_channels()";
+    let row = |row: &Row| -> Result<ListedChannel, tokio_postgres::Error> {
+        Ok(ListedChannel {
+            name: row.try_get(0)?,
+            builtin: row.try_get(1)?,
+            description: row.try_get(2)?,
+        })
+    };
+    let rows = query(client, sql, &[]).await?;
+    Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
 }
 
 /// False when there was none of this id.
@@ -255,13 +319,18 @@ pub struct ListedRecipient {
     pub channel: String,
     pub address: String,
     pub created_at: DateTime<Utc>,
+    /// How many are valid.
+    pub secrets: i32,
+    pub disabled_at: Option<DateTime<Utc>>,
+    pub disabled_reason: Option<String>,
 }
 
 pub async fn list_recipients(
     client: &Client,
     user_id: Option<&str>,
 ) -> Result<Vec<ListedRecipient>, DatabaseError> {
-    let sql = "SELECT recipient_id, user_id, channel, address, created_at FROM pgalert.list_recipients($1)";
+    let sql = "SELECT recipient_id, user_id, channel, address, created_at, secrets, disabled_at, disabled_reason \
+               FROM pgalert.list_recipients($1)";
     let row = |row: &Row| -> Result<ListedRecipient, tokio_postgres::Error> {
         Ok(ListedRecipient {
             recipient_id: row.try_get(0)?,
@@ -269,6 +338,9 @@ pub async fn list_recipients(
             channel: row.try_get(2)?,
             address: row.try_get(3)?,
             created_at: row.try_get(4)?,
+            secrets: row.try_get(5)?,
+            disabled_at: row.try_get(6)?,
+            disabled_reason: row.try_get(7)?,
         })
     };
     let rows = query(client, sql, &[(&user_id, Type::TEXT)]).await?;

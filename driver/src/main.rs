@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod channel_names;
 mod channels;
 mod check;
 mod claimer;
@@ -11,13 +12,17 @@ mod config;
 mod connect;
 mod daemon;
 mod database;
+mod http;
 mod link;
 mod log;
 mod message;
 mod output;
+mod placeholders;
 mod recipients;
 mod reporter;
+mod sample;
 mod sender;
+mod templates;
 mod upkeep;
 
 use std::io::{self, ErrorKind, Write};
@@ -102,12 +107,7 @@ async fn perform(
             }
         }
         Command::Deliver { alert, user, message, dedup_window } => {
-            let alert = match alert.strip_prefix('@') {
-                Some(path) => {
-                    std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?
-                }
-                None => alert,
-            };
+            let alert = sample::alert_text(&alert)?;
             let client = connect(&params).await?.client;
             let window = dedup_window.as_deref();
             let status = database::deliver_alert(&client, &alert, &user, &message, window).await?;
@@ -120,8 +120,17 @@ async fn perform(
                 ExitCode::from(1)
             })
         }
+        Command::Test { channel, to, secret_file, sample } => {
+            sample::test(&config, &channel, to, secret_file.as_deref(), &sample).await?
+        }
+        Command::Preview { channel, to, sample } => {
+            sample::preview(&config, &channel, &to, &sample)?
+        }
         Command::Recipients(command) => {
             recipients::run(&connect(&params).await?.client, command).await?
+        }
+        Command::Channels(command) => {
+            channel_names::run(&connect(&params).await?.client, command).await?
         }
         Command::Config { .. } => {} // answered before a connection was thought of
     }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::config::Secret;
+
 /// One row of `claim_batch()`.
 #[derive(Debug)]
 pub struct Message {
@@ -29,6 +31,18 @@ pub struct Message {
 pub struct Recipient {
     pub recipient_id: i64,
     pub address: String,
+    /// What is sent there is signed with each of them, the newest first.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+}
+
+impl Message {
+    /// The alert's name, else its id: one line.
+    pub fn title(&self) -> String {
+        let name = self.alert_name.as_deref().filter(|name| !name.trim().is_empty());
+        let title = name.unwrap_or(&self.alert_id);
+        title.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
 }
 
 /// All messages of one claim.
@@ -43,6 +57,8 @@ pub struct Claim {
 pub struct Receipt {
     /// Who accepted it: a host name.
     pub host: Option<String>,
+    /// What it said.
+    pub answer: String,
 }
 
 /// Why a message was not accepted.
@@ -68,6 +84,9 @@ pub enum ErrorKind {
 /// Characters of a foreign answer that an error quotes.
 const MAX_QUOTE_CHARS: usize = 500;
 
+/// A shorter text, such as a chat's number, would be found where it is not meant.
+const MIN_HIDDEN_BYTES: usize = 5;
+
 impl SendError {
     pub fn new(kind: ErrorKind, class: impl Into<String>, message: impl AsRef<str>) -> Self {
         let message = message
@@ -85,6 +104,21 @@ impl SendError {
 
     pub fn permanent(class: impl Into<String>, message: impl AsRef<str>) -> Self {
         Self::new(ErrorKind::Permanent, class, message)
+    }
+
+    /// Takes out what nobody is to read who may read errors, where the receiver has quoted it.
+    pub fn hiding(mut self, text: &str) -> Self {
+        if text.len() >= MIN_HIDDEN_BYTES {
+            self.message = self.message.replace(text, "********");
+        }
+        self
+    }
+
+    /// The same for a recipient's address; of a URL also its path, which may be a secret.
+    pub fn hiding_address(self, address: &str) -> Self {
+        let rest = address.split_once("://").map_or("", |(_, rest)| rest);
+        let path = rest.find('/').map_or("", |at| &rest[at..]);
+        self.hiding(address).hiding(path)
     }
 
     pub fn at(mut self, host: Option<String>) -> Self {

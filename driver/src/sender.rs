@@ -151,6 +151,7 @@ async fn send_one(message: &Message, name: &str, recipient: &Recipient, route: &
     let sending = AssertUnwindSafe(route.channel.send(message, recipient)).catch_unwind().await;
     let result = sending
         .unwrap_or_else(|_| Err(SendError::transient("internal", "the channel's code panicked")));
+    let result = result.map_err(|error| error.hiding_address(&recipient.address));
     Outcome::of(message, name, Some(recipient.recipient_id), result, started.elapsed())
 }
 

@@ -42,7 +42,8 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!("../../sql/20_settings.sql", name = "settings", requires = ["tables"]);
-extension_sql_file!("../../sql/30_dedup.sql", name = "dedup", requires = ["settings"]);
+extension_sql_file!("../../sql/21_recipients.sql", name = "recipients", requires = ["settings"]);
+extension_sql_file!("../../sql/30_dedup.sql", name = "dedup", requires = ["recipients"]);
 extension_sql_file!("../../sql/31_deliver.sql", name = "deliver", requires = ["dedup"]);
 extension_sql_file!("../../sql/32_deliver_bulk.sql", name = "deliver_bulk", requires = ["deliver"]);
 extension_sql_file!("../../sql/33_wake.sql", name = "wake", requires = ["deliver_bulk"]);

@@ -1,16 +1,25 @@
-//! The channels that this driver sends through. A new one is a file here and a line in `configured`.
+//! The channels that this driver sends through. A new one that is more than another JSON body is a file here and a line in
+//! `configured`; one that is not is a section of the configuration.
 
 mod email;
+mod json;
+pub mod preview;
+mod slack;
+mod sms;
 mod webhook;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use reqwest::header::HeaderValue;
+use reqwest::Url;
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, ConfigError};
+use crate::http::Http;
 use crate::message::{Message, Receipt, Recipient, SendError};
+use crate::templates::Templates;
 
 #[async_trait]
 pub trait Channel: Send + Sync {
@@ -29,19 +38,60 @@ pub struct Route {
 }
 
 /// By the name that alerts use.
-pub type Channels = HashMap<&'static str, Route>;
+pub type Channels = HashMap<String, Route>;
 
 pub fn configured(config: &Config) -> Result<Channels, ConfigError> {
+    let templates = Arc::new(templates(config)?);
+    let http = Arc::new(Http::new(&config.webhook)?);
+    let with = || (http.clone(), templates.clone());
     let mut channels = Channels::new();
-    let mut add = |name, channel: Option<Arc<dyn Channel>>, concurrency: u32| {
+    let mut add = |name: &str, channel: Option<Arc<dyn Channel>>, concurrency: u32| {
         if let Some(channel) = channel {
-            channels.insert(
-                name,
-                Route { channel, permits: Arc::new(Semaphore::new(concurrency as usize)) },
-            );
+            let permits = Arc::new(Semaphore::new(concurrency as usize));
+            channels.insert(name.to_owned(), Route { channel, permits });
         }
     };
-    add("email", email::configured(&config.email)?, config.email.concurrency);
-    add("webhook", webhook::configured(&config.webhook)?, config.webhook.concurrency);
+    let Config { email, webhook, slack, sms, .. } = config;
+    add("email", email::configured(email, templates.clone())?, email.concurrency);
+    let (client, source) = with();
+    add("webhook", webhook::configured(webhook, client, source), webhook.concurrency);
+    let (client, source) = with();
+    add("slack", slack::configured(slack, client, source)?, slack.concurrency);
+    let (client, source) = with();
+    add("sms", sms::configured(sms, client, source)?, sms.concurrency);
+    for (name, settings) in &config.channels {
+        let (client, source) = with();
+        add(name, json::configured(name, settings, client, source)?, settings.concurrency);
+    }
     Ok(channels)
+}
+
+/// Those of all channels, on or off.
+pub fn templates(config: &Config) -> Result<Templates, ConfigError> {
+    let fixed =
+        ["email.subject.txt", "email.txt", "email.html", "slack.json", "sms.txt", "webhook.json"];
+    let mut names: Vec<String> = fixed.map(str::to_owned).into();
+    names.extend(config.channels.keys().map(|name| format!("{name}.json")));
+    let bodies = config.channels.iter().filter(|(_, channel)| !channel.body.is_empty());
+    let bodies = bodies.map(|(name, channel)| (format!("{name}.json"), channel.body.clone()));
+    Templates::load(&config.templates.folder, bodies.collect(), &names)
+}
+
+/// A URL of the configuration that paths are added to.
+fn base_url(key: &str, text: &str) -> Result<Url, ConfigError> {
+    let bad =
+        |reason: String| ConfigError::BadValue { name: key.into(), value: text.into(), reason };
+    let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.path().ends_with('/') {
+        return Err(bad("it is an http or https URL that ends in \"/\"".into()));
+    }
+    Ok(url)
+}
+
+fn bearer(key: &str, token: &str) -> Result<HeaderValue, ConfigError> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        ConfigError::Invalid(format!("{key} has characters that a header cannot have"))
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }

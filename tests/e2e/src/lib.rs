@@ -13,11 +13,14 @@
 pub mod cluster;
 pub mod driver;
 pub mod mail;
+pub mod postfix;
+pub mod smtp;
 pub mod tools;
 pub mod webhook;
 
 pub use cluster::{Cluster, Database, Session};
 pub use driver::Driver;
 pub use mail::MailServer;
+pub use postfix::Postfix;
 pub use tools::{say, seed, until, within};
 pub use webhook::Webhook;

@@ -2,14 +2,13 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
 
 use serde_json::Value;
 
-use crate::tools::{repository, Authority};
+use crate::tools::{python, repository, Authority};
 
 pub struct MailServer {
     pub port: u16,
@@ -39,8 +38,7 @@ impl MailServer {
     }
 
     fn start_with(arguments: &[&str]) -> MailServer {
-        let python = std::env::var_os("PGALERT_TEST_PYTHON")
-            .map_or_else(|| repository().join("target/venv/bin/python"), PathBuf::from);
+        let python = python();
         let mut process = Command::new(&python)
             .arg("-u")
             .arg(repository().join("tests/e2e/src/mail_server.py"))

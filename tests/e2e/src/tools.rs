@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use serde_json::Value;
 use tokio::time::{sleep, timeout, Instant};
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -69,6 +70,26 @@ pub fn run(command: &mut Command) -> Output {
 /// The folder of the workspace.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A Python with what tests/setup.sh installs for it.
+pub fn python() -> PathBuf {
+    std::env::var_os("PGALERT_TEST_PYTHON")
+        .map_or_else(|| repository().join("target/venv/bin/python"), PathBuf::from)
+}
+
+/// What a script of this crate's source folder prints as JSON about its JSON input.
+pub fn ask_python(script: &str, input: &Value) -> Value {
+    let mut child = Command::new(python())
+        .arg(repository().join("tests/e2e/src").join(script))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{script} failed");
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// A free port of the loopback interface. Another program may take it before its user does, which is rare.

@@ -21,6 +21,8 @@ pub struct Request {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Value,
+    /// The body as it came.
+    pub raw: String,
     pub at: Instant,
 }
 
@@ -48,13 +50,19 @@ pub struct Answer {
     pub status: u16,
     pub retry_after_s: Option<u32>,
     pub delay: Duration,
+    pub body: &'static str,
 }
 
 impl Answer {
-    pub const OK: Answer = Answer { status: 204, retry_after_s: None, delay: Duration::ZERO };
+    pub const OK: Answer =
+        Answer { status: 204, retry_after_s: None, delay: Duration::ZERO, body: "" };
 
     pub const fn status(status: u16) -> Answer {
         Answer { status, ..Answer::OK }
+    }
+
+    pub const fn json(status: u16, body: &'static str) -> Answer {
+        Answer { status, body, ..Answer::OK }
     }
 
     pub const fn after(delay: Duration) -> Answer {
@@ -98,6 +106,11 @@ impl Webhook {
         *self.shared.rule.lock().unwrap() = Arc::new(rule);
     }
 
+    /// The root of the server, for a channel's own URL.
+    pub fn base(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }
@@ -122,7 +135,8 @@ async fn receive(
     let request = Request {
         path: uri.path().to_owned(),
         headers,
-        body: serde_json::from_str(&body).unwrap_or(Value::String(body)),
+        body: serde_json::from_str(&body).unwrap_or_else(|_| Value::String(body.clone())),
+        raw: body,
         at: Instant::now(),
     };
     let rule = shared.rule.lock().unwrap().clone();
@@ -131,7 +145,9 @@ async fn receive(
     tokio::time::sleep(answer.delay).await;
     let status = StatusCode::from_u16(answer.status).unwrap();
     match answer.retry_after_s {
-        Some(seconds) => (status, [("retry-after", seconds.to_string())]).into_response(),
-        None => status.into_response(),
+        Some(seconds) => {
+            (status, [("retry-after", seconds.to_string())], answer.body).into_response()
+        }
+        None => (status, answer.body).into_response(),
     }
 }

@@ -86,12 +86,15 @@ SELECT lane, waiting FROM pgalert.queue_depth() ORDER BY lane;
 SELECT pgalert.deliver_alert('{"id": "a1"}', 'u1', 'm');
 SELECT pgalert.confirm_cluster();
 SELECT count(*) FROM pgalert.recipients;
+SELECT count(*) FROM pgalert.recipient_secrets;
 RESET SESSION AUTHORIZATION;
 
 SET SESSION AUTHORIZATION regress_operator;
 SELECT alert_id, state FROM pgalert.get_failed_alerts() ORDER BY alert_id;
 SELECT pgalert.increment_retry_count(id), pgalert.remove_from_dlq(id) FROM pgalert.alert_dlq WHERE alert_id = 'a4';
 SELECT pgalert.remove_recipient(pgalert.add_recipient('u1', 'email', 'u1@example.com')), (SELECT count(*) FROM pgalert.list_recipients('u1'));
+SELECT pgalert.rotate_secret(pgalert.add_recipient('u1', 'webhook', 'https://example.com/'), 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'), pgalert.add_channel('ntfy'), pgalert.remove_channel('ntfy'), (SELECT count(*) FROM pgalert.list_channels());
+SELECT count(*) FROM pgalert.recipient_secrets;
 SELECT pgalert.set_setting('retention', '30 days');
 INSERT INTO pgalert.policies (name) VALUES ('ours');
 INSERT INTO pgalert.channels VALUES ('pager');

@@ -4,14 +4,21 @@
 // A test reports by panicking, and so do the helpers here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod channels; // Slack, SMS and JSON channels: what their receivers get, and what their answers mean
 mod common;
 mod connect; // the way to the database: TLS, several servers, a failover, passwords
 mod copy; // a restored or copied database pages nobody until a person confirms
 mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
+mod dkim; // signatures of mails, as another implementation sees them
 mod mail; // what arrives at a real SMTP server
+mod names; // pgalert channels and recipients
+mod postfix; // a real Postfix: STARTTLS, AUTH, its refusals
 mod races; // sessions that fire the same thing at the same moment
 mod retry; // what failed is tried again, in time, and nothing else
 mod share; // three drivers, SIGTERM, polling, a pooler
+mod signature; // Standard Webhooks, as another implementation sees them
+mod smtp; // a server that breaks off, stalls or lies
 mod stress; // the queue under everything at once: nothing lost, nothing twice
+mod templates; // preview, check, and what a broken one costs
 mod wake; // live inboxes and sleeping drivers

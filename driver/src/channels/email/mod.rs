@@ -1,43 +1,51 @@
 //! E-mail over SMTP: text and HTML, one mail for each recipient.
 
+mod compose;
+mod dkim;
+
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message as Mail, Tokio1Executor};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use tokio::time::timeout;
 
 use super::Channel;
 use crate::config::{ConfigError, Email, Security};
 use crate::message::{Message, Receipt, Recipient, SendError};
-
-/// A subject is cut to this many characters: some servers refuse long header lines.
-const MAX_SUBJECT_CHARS: usize = 200;
+use crate::templates::Templates;
+pub use compose::render;
+use compose::{check_unsubscribe_url, compose, Stationery};
 
 struct EmailChannel {
     transport: AsyncSmtpTransport<Tokio1Executor>,
-    from: Mailbox,
+    stationery: Stationery,
+    templates: Arc<Templates>,
     host: String,
     /// For a whole mail.
     timeout: Duration,
 }
 
 /// None when no server is configured.
-pub fn configured(config: &Email) -> Result<Option<Arc<dyn Channel>>, ConfigError> {
+pub fn configured(
+    config: &Email,
+    templates: Arc<Templates>,
+) -> Result<Option<Arc<dyn Channel>>, ConfigError> {
     if config.host.is_empty() {
         return Ok(None);
     }
-    let from = config.from.parse().map_err(|e| ConfigError::BadValue {
-        name: "email.from".into(),
-        value: config.from.clone(),
-        reason: format!("it is no mail address: {e}"),
-    })?;
+    let from: lettre::message::Mailbox =
+        config.from.parse().map_err(|e| ConfigError::BadValue {
+            name: "email.from".into(),
+            value: config.from.clone(),
+            reason: format!("it is no mail address: {e}"),
+        })?;
+    check_unsubscribe_url(config)?;
+    let dkim = dkim::configured(config, from.email.domain())?;
     let (tls, default_port) = match config.security {
         Security::Starttls => (Tls::Required(tls_parameters(config)?), 587),
         Security::Tls => (Tls::Wrapper(tls_parameters(config)?), 465),
@@ -52,8 +60,13 @@ pub fn configured(config: &Email) -> Result<Option<Arc<dyn Channel>>, ConfigErro
         let password = config.password.expose().to_owned();
         builder = builder.credentials(Credentials::new(config.username.clone(), password));
     }
-    let (host, timeout) = (config.host.clone(), config.timeout);
-    Ok(Some(Arc::new(EmailChannel { transport: builder.build(), from, host, timeout })))
+    Ok(Some(Arc::new(EmailChannel {
+        transport: builder.build(),
+        stationery: Stationery { from, unsubscribe_url: config.unsubscribe_url.clone(), dkim },
+        templates,
+        host: config.host.clone(),
+        timeout: config.timeout,
+    })))
 }
 
 fn tls_parameters(config: &Email) -> Result<TlsParameters, ConfigError> {
@@ -74,11 +87,14 @@ fn tls_parameters(config: &Email) -> Result<TlsParameters, ConfigError> {
 #[async_trait]
 impl Channel for EmailChannel {
     async fn send(&self, message: &Message, recipient: &Recipient) -> Result<Receipt, SendError> {
-        let mail = compose(&self.from, message, &recipient.address)?;
+        let mail = compose(&self.stationery, &self.templates, message, &recipient.address)?;
         let host = Some(self.host.clone());
         // lettre's own timeout covers connecting alone: a server that stops answering would hold the message for ever.
         match timeout(self.timeout, self.transport.send(mail)).await {
-            Ok(Ok(_)) => Ok(Receipt { host }),
+            Ok(Ok(response)) => {
+                let lines: Vec<_> = response.message().collect();
+                Ok(Receipt { host, answer: format!("{} {}", response.code(), lines.join(" ")) })
+            }
             Ok(Err(error)) => Err(classify(&error).at(host)),
             Err(_) => Err(SendError::transient("timeout", "no answer in time").at(host)),
         }
@@ -102,41 +118,7 @@ impl Channel for EmailChannel {
     }
 }
 
-/// lettre encodes what is not ASCII and breaks long lines; control characters never reach it.
-fn compose(from: &Mailbox, message: &Message, address: &str) -> Result<Mail, SendError> {
-    let to: Mailbox = address.parse().map_err(|e| {
-        SendError::permanent("bad_address", format!("the recipient is no mail address: {e}"))
-    })?;
-    let title = message
-        .alert_name
-        .as_deref()
-        .filter(|name| !name.trim().is_empty())
-        .unwrap_or(&message.alert_id);
-    let subject: String = title
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_SUBJECT_CHARS)
-        .collect();
-    let html = format!(
-        "<!DOCTYPE html>\n<html><body><h1 style=\"font-size:1.2em\">{}</h1><p style=\"white-space:pre-wrap\">{}</p></body></html>\n",
-        html_escape::encode_text(&subject),
-        html_escape::encode_text(&message.text)
-    );
-    Mail::builder()
-        .from(from.clone())
-        .to(to)
-        .subject(subject)
-        .message_id(Some(format!("<{}@{}>", message.delivery_key, from.email.domain())))
-        .raw_header(HeaderValue::new(
-            HeaderName::new_from_ascii_str("Auto-Submitted"),
-            "auto-generated".into(),
-        ))
-        .multipart(MultiPart::alternative_plain_html(message.text.clone(), html))
-        .map_err(|e| {
-            SendError::permanent("bad_message", format!("the mail could not be composed: {e}"))
-        })
-}
-
+/// The text keeps what the server said, with its enhanced status code: "permanent error (550): 5.1.1 no such user".
 fn classify(error: &SmtpError) -> SendError {
     let cause =
         std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
@@ -154,51 +136,5 @@ fn classify(error: &SmtpError) -> SendError {
         SendError::transient("smtp.client", text)
     } else {
         SendError::transient("connect", text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::tests::message;
-
-    fn mail(change: impl FnOnce(&mut Message)) -> String {
-        let mut message = message();
-        change(&mut message);
-        let from = "Alerts <alerts@example.com>".parse().unwrap();
-        String::from_utf8(compose(&from, &message, "u1@example.org").unwrap().formatted()).unwrap()
-    }
-
-    #[test]
-    fn the_message_id_is_the_delivery_key() {
-        let text = mail(|_| ());
-        assert!(
-            text.contains("Message-ID: <00000000-0000-0000-0000-000000000007@example.com>\r\n"),
-            "{text}"
-        );
-        assert!(text.contains("multipart/alternative") && text.contains("text/html"), "{text}");
-    }
-
-    #[test]
-    fn html_is_escaped() {
-        let text = mail(|message| message.text = "<script>alert(1)</script>".into());
-        assert!(text.contains("&lt;script&gt;"), "{text}");
-    }
-
-    #[test]
-    fn a_name_cannot_add_a_header() {
-        let text = mail(|message| message.alert_name = Some("VIX\r\nBcc: evil@example.net".into()));
-        let headers = text.split("\r\n\r\n").next().unwrap();
-        assert!(!headers.lines().any(|line| line.starts_with("Bcc")), "{headers}");
-    }
-
-    #[test]
-    fn a_bad_address_is_permanent() {
-        let from = "alerts@example.com".parse().unwrap();
-        let error = compose(&from, &message(), "nobody\r\nRCPT TO:<x@y>").unwrap_err();
-        assert_eq!(
-            (error.kind, error.class.as_str()),
-            (crate::message::ErrorKind::Permanent, "bad_address")
-        );
     }
 }

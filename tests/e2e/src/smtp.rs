@@ -1,0 +1,115 @@
+//! An SMTP server that does what a real one cannot be made to do: breaks off, stalls, or talks nonsense.
+
+use std::sync::{
+    atomic::{AtomicUsize, Ordering},
+    Arc, Mutex,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    None,
+    /// Greets with these words.
+    Greeting(&'static str),
+    /// Answers the end of a mail with these words.
+    AfterData(&'static str),
+    /// Closes the connection in the middle of a mail.
+    DropInData,
+    /// Takes the whole mail and never answers.
+    StallAfterData,
+}
+
+pub struct FaultySmtp {
+    pub port: u16,
+    fault: Arc<Mutex<Fault>>,
+    mails: Arc<Mutex<Vec<String>>>,
+    sessions: Arc<AtomicUsize>,
+    server: JoinHandle<()>,
+}
+
+impl FaultySmtp {
+    pub async fn start(fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let fault = Arc::new(Mutex::new(fault));
+        let (mails, sessions) =
+            (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicUsize>::default());
+        let (faults, received, count) = (fault.clone(), mails.clone(), sessions.clone());
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let fault = *faults.lock().unwrap();
+                let received = received.clone();
+                tokio::spawn(async move {
+                    // A client that goes away ends its session.
+                    let _ = talk(stream, fault, &received).await;
+                });
+            }
+        });
+        Self { port, fault, mails, sessions, server }
+    }
+
+    /// For the sessions to come.
+    pub fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    /// Mails that came whole, accepted or not.
+    pub fn mails(&self) -> Vec<String> {
+        self.mails.lock().unwrap().clone()
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for FaultySmtp {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn talk(stream: TcpStream, fault: Fault, mails: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    let greeting = match fault {
+        Fault::Greeting(words) => words,
+        _ => "220 faulty.example.org ESMTP",
+    };
+    write.write_all(format!("{greeting}\r\n").as_bytes()).await?;
+    while let Some(line) = lines.next_line().await? {
+        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+        if verb == "DATA" {
+            write.write_all(b"354 go on\r\n").await?;
+            let mut mail = String::new();
+            while let Some(line) = lines.next_line().await? {
+                if line == "." {
+                    break;
+                }
+                mail.push_str(&line);
+                mail.push('\n');
+                if fault == Fault::DropInData && mail.contains("Message-ID") {
+                    return Ok(());
+                }
+            }
+            mails.lock().unwrap().push(mail);
+        }
+        let answer = match (verb.as_str(), fault) {
+            ("DATA", Fault::AfterData(words)) => words,
+            ("DATA", Fault::StallAfterData) => {
+                std::future::pending::<()>().await;
+                unreachable!()
+            }
+            ("QUIT", _) => "221 bye",
+            _ => "250 ok",
+        };
+        write.write_all(format!("{answer}\r\n").as_bytes()).await?;
+    }
+    Ok(())
+}

@@ -236,6 +236,22 @@ BEGIN
 END
 $$;
 
+-- {channel: [{"recipient_id", "address", "secrets"?}, …]} of a user, for the channels owed and, on some of them, only the
+-- recipients owed; NULL without any. One row, in FROM: there it is inlined. Built as text: the aggregates of jsonb take a memory context for each group.
+CREATE FUNCTION _addresses(for_user text, owed text[], owed_recipients jsonb) RETURNS TABLE (recipients jsonb)
+LANGUAGE sql STABLE
+AS $$
+  SELECT ('{' || string_agg(c.addresses, ',') || '}')::jsonb
+  FROM (SELECT to_json(r.channel) || ':[' ||
+               string_agg('{"recipient_id":' || r.recipient_id || ',"address":' || to_json(r.address) ||
+                          coalesce((SELECT ',"secrets":' || to_json(s.secrets) FROM recipient_secrets s WHERE s.recipient_id = r.recipient_id), '') ||
+                          '}', ',' ORDER BY r.recipient_id) || ']' AS addresses
+        FROM recipients r
+        WHERE r.user_id = for_user AND r.channel = ANY (owed) AND r.disabled_at IS NULL
+          AND (owed_recipients -> r.channel IS NULL OR owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
+        GROUP BY r.channel) AS c
+$$;
+
 CREATE FUNCTION claim_batch(worker text, max_messages integer, lease interval)
 RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id text, user_id text, alert_name text, message text,
                priority text, channels text[], recipients jsonb, alert_data jsonb, attempt integer, dlq_id uuid,
@@ -297,29 +313,16 @@ BEGIN
       partial := _partial(claim.claim_id);
     END IF;
     RETURN QUERY
-    WITH message AS MATERIALIZED (
-      SELECT o.*, CASE WHEN partial = '[]' THEN o.channels ELSE
-                    ARRAY(SELECT c FROM unnest(o.channels) c
-                          WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(partial) p
-                                            WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'channel' = c)) END AS owed
-      FROM _claim_rows(claim) o
-      WHERE done = '{}' OR NOT EXISTS (SELECT FROM unnest(done) f WHERE f = o.message_id)
-    ), address AS (
-      -- as text and then jsonb: the aggregates of jsonb take a memory context for each group
-      SELECT a.message_id, ('{' || string_agg(format('"%s":[%s]', a.channel, a.addresses), ',') || '}')::jsonb AS recipients
-      FROM (SELECT m.message_id, r.channel,
-                   string_agg(format('{"recipient_id":%s,"address":%s}', r.recipient_id, to_json(r.address)), ',' ORDER BY r.recipient_id) AS addresses
-            FROM message m
-            CROSS JOIN LATERAL (SELECT r.* FROM recipients r
-                                WHERE r.user_id = m.user_id AND r.channel = ANY (m.owed)
-                                  AND (m.owed_recipients -> r.channel IS NULL OR m.owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
-                                OFFSET 0) AS r  -- by the index, message by message, whatever the planner thinks of their number
-            GROUP BY m.message_id, r.channel) AS a
-      GROUP BY a.message_id
-    )
     SELECT claim.claim_id, m.message_id, m.delivery_key, m.alert_id, m.user_id, m.alert_data ->> 'name', m.alert_data ->> 'message',
-           m.priority, m.owed, coalesce(a.recipients, '{}'), m.alert_data, m.attempt, m.dlq_id, m.enqueued_at, m.traceparent
-    FROM message m LEFT JOIN address a ON a.message_id = m.message_id
+           m.priority, m.owed, coalesce(a.recipients, '{}'), m.alert_data, m.attempt, m.dlq_id,
+           m.enqueued_at, m.traceparent
+    FROM (SELECT o.*, CASE WHEN partial = '[]' THEN o.channels ELSE
+                        ARRAY(SELECT c FROM unnest(o.channels) c
+                              WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(partial) p
+                                                WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'channel' = c)) END AS owed
+          FROM _claim_rows(claim) o
+          WHERE done = '{}' OR NOT EXISTS (SELECT FROM unnest(done) f WHERE f = o.message_id) OFFSET 0) AS m
+    CROSS JOIN LATERAL _addresses(m.user_id, m.owed, m.owed_recipients) AS a
     ORDER BY m.xid, m.message_id;
     EXIT WHEN FOUND;  -- else all of them had expired: claim the next
   END LOOP;

@@ -186,6 +186,18 @@ BEGIN
   WHERE m.dlq_id IS NOT NULL AND k.key = m.content_key AND k.owner = m.delivery_key
     AND EXISTS (SELECT FROM outcome o WHERE o.message_id = m.message_id AND o.outcome = 'delivered');
 
+  IF jsonb_path_exists(outcomes, '$[*] ? (@.outcome == "failed" && @.error_class == "http.410")') THEN
+    -- The receiver wants no more of it. Whoever owns the address enables it again.
+    PERFORM _disable_recipient(g.recipient_id, g.error)
+    FROM (SELECT DISTINCT ON (r.recipient_id) r.recipient_id, o.error
+          FROM _outcome_rows(outcomes) o
+          JOIN _claim_rows(claim) m ON m.delivery_key = o.delivery_key AND m.message_id = ANY (messages)
+          CROSS JOIN LATERAL (SELECT r.* FROM recipients r
+                              WHERE r.recipient_id = o.recipient_id AND r.user_id = m.user_id AND r.channel = o.channel OFFSET 0) AS r
+          WHERE o.outcome = 'failed' AND o.error_class = 'http.410'
+          ORDER BY r.recipient_id) AS g;
+  END IF;
+
   PERFORM _end_reservations(array_agg(m.delivery_key), array_agg(m.content_hash), array_agg(m.content_key), array_agg(m.day_key))
   FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages);
 END

@@ -5,6 +5,7 @@
 --   4. A disabled address says since when and why, and can be taken back.
 --   5. Names of channels are added and removed; a built-in one cannot be.
 --   6. With an address its secrets go; a dump has them.
+--   7. A driver gets the addresses in use with their secrets. One that answers 410 Gone is disabled, and no other.
 SET search_path = pgalert, pg_temp, public;
 \getenv srcdir PG_ABS_SRCDIR
 \set errors :srcdir '/include/errors.sql'
@@ -64,3 +65,27 @@ SELECT count(*) AS stays FROM list_recipients('u1') WHERE channel = 'pagerduty';
 SELECT remove_recipient(:b);
 SELECT count(*) FROM recipient_secrets WHERE recipient_id = :b;
 SELECT 'recipient_secrets'::regclass = ANY (extconfig) AS dumped FROM pg_extension WHERE extname = 'pgalert';
+
+-- 7
+\set driver :srcdir '/include/driver.sql'
+\i :driver
+SELECT add_recipient('u7', 'webhook', 'https://gone.example.com/') AS gone, add_recipient('u7', 'webhook', 'https://kept.example.com/"', :'first') AS kept,
+       add_recipient('u7', 'email', 'u7@example.com') AS mail, add_recipient('u8', 'webhook', 'https://other.example.com/') AS other \gset
+SELECT rotate_secret(:kept, :'second');
+CREATE FUNCTION pg_temp.addresses(alert text) RETURNS TABLE (channel text, address text, secrets integer) LANGUAGE sql AS $$
+  SELECT a.key, r ->> 'address', jsonb_array_length(r -> 'secrets')
+  FROM (SELECT * FROM claimed WHERE alert_id = alert ORDER BY n DESC LIMIT 1) c, jsonb_each(c.recipients) a, jsonb_array_elements(a.value) r ORDER BY 1, 2
+$$;
+SELECT deliver_alert('{"id": "g1", "channels": ["webhook", "email"]}', 'u7', 'm');
+SELECT pg_temp.claim();
+SELECT * FROM pg_temp.addresses('g1');
+-- The address of somebody else, and another error, disable nothing.
+SELECT pgalert.report(c.claim_id, c.worker, pg_temp.outcomes('g1', '{"email": "delivered"}', jsonb_build_object('recipient_id', :mail))
+  || pg_temp.outcomes('g1', '{"webhook": "failed"}', jsonb_build_object('recipient_id', :gone, 'error_class', 'http.410', 'error', '410 Gone', 'permanent', true))
+  || pg_temp.outcomes('g1', '{"webhook": "failed"}', jsonb_build_object('recipient_id', :other, 'error_class', 'http.410', 'error', '410 Gone', 'permanent', true))
+  || pg_temp.outcomes('g1', '{"webhook": "failed"}', jsonb_build_object('recipient_id', :kept, 'error_class', 'http.4xx', 'error', '404', 'permanent', true)))
+FROM claimed c WHERE c.alert_id = 'g1';
+SELECT user_id, address, disabled_reason FROM list_recipients() WHERE user_id IN ('u7', 'u8') ORDER BY 1, 2;
+SELECT deliver_alert('{"id": "g2", "channels": ["webhook", "email"]}', 'u7', 'm2');
+SELECT pg_temp.claim();
+SELECT * FROM pg_temp.addresses('g2');

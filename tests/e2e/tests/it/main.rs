@@ -9,6 +9,7 @@ mod connect; // the way to the database: TLS, several servers, a failover, passw
 mod copy; // a restored or copied database pages nobody until a person confirms
 mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
+mod held; // what others keep open costs a poll nothing
 mod mail; // what arrives at a real SMTP server
 mod races; // sessions that fire the same thing at the same moment
 mod retry; // what failed is tried again, in time, and nothing else

@@ -63,7 +63,7 @@ pub enum Command {
         #[arg(long)]
         channel: String,
         /// Where to: an address as `pgalert recipients add` takes it
-        #[arg(long, value_name = "ADDRESS")]
+        #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
         to: String,
         /// Sign as for a recipient with the secret in this file
         #[arg(long, value_name = "FILE")]
@@ -75,7 +75,7 @@ pub enum Command {
     Preview {
         #[arg(long)]
         channel: String,
-        #[arg(long, value_name = "ADDRESS", default_value = "address")]
+        #[arg(long, value_name = "ADDRESS", default_value = "address", allow_hyphen_values = true)]
         to: String,
         #[command(flatten)]
         sample: Sample,
@@ -140,6 +140,7 @@ pub enum RecipientsCommand {
     Add {
         user: String,
         channel: String,
+        #[arg(allow_negative_numbers = true)]
         address: String,
         #[command(flatten)]
         secret: NewSecret,

@@ -12,7 +12,9 @@ use crate::common::pgalert_with_mail;
 /// A private key as PEM, and its record in the DNS.
 fn make_key(folder: &Path, name: &str, arguments: &[&str], kind: &str) -> (String, String) {
     let file = folder.join(name).to_str().unwrap().to_owned();
-    tools::run(Command::new("openssl").args(arguments).args(["-out", &file]));
+    tools::run(
+        Command::new("openssl").arg(arguments[0]).args(["-out", &file]).args(&arguments[1..]),
+    );
     let public = tools::run(
         Command::new("openssl").args(["pkey", "-in", &file, "-pubout", "-outform", "DER"]),
     );

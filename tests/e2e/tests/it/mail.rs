@@ -47,7 +47,7 @@ async fn a_mail_has_text_html_and_the_delivery_key() {
     let text = received["parts"]["text/plain"].as_str().unwrap().replace("\r\n", "\n");
     assert_eq!(text.trim_end(), message);
     let html = received["parts"]["text/html"].as_str().unwrap();
-    assert!(html.contains("&lt;b&gt;90 %&lt;/b&gt;"), "{html}");
+    assert!(html.contains("&lt;b&gt;90 %&lt;&#x2f;b&gt;"), "{html}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

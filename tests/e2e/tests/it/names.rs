@@ -99,7 +99,9 @@ async fn a_disabled_address_says_why_and_is_taken_back() {
         .trim()
         .to_owned();
     session
-        .batch_execute(&format!("SELECT pgalert._disable_recipient({id}, '410 Gone')"))
+        .batch_execute(&format!(
+            "SET search_path = pgalert; SELECT _disable_recipient({id}, '410 Gone')"
+        ))
         .await
         .unwrap();
     let list = pgalert(&database, &["recipients", "list"]).await.stdout;

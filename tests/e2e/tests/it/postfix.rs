@@ -93,7 +93,7 @@ async fn a_wrong_ca_a_wrong_password_and_a_mail_too_large_are_told_apart() {
     let ended = test(&theirs, PASSWORD, "m").await;
     assert!(ended.code == Some(1) && ended.stderr.contains("(Transient, tls)"), "{ended:?}");
     let ended = test(&ours, "guess", "m").await;
-    assert!(ended.code == Some(1) && ended.stderr.contains("5.7.8"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.stderr.contains("5.7.8"), "{ended:?} {}", postfix.log());
     assert!(!ended.stderr.contains("guess"), "{ended:?}");
     let ended = test(&ours, PASSWORD, &"large ".repeat(5_000)).await;
     assert!(

@@ -134,7 +134,7 @@ async fn ones_own_templates_make_the_mail_and_the_body() {
     assert!(received["headers"].get("Bcc").is_none());
     assert_eq!(
         received["parts"]["text/html"].as_str().unwrap().trim(),
-        "<b>&lt;i&gt;90 %&lt;/i&gt;</b>"
+        "<b>&lt;i&gt;90 %&lt;&#x2f;i&gt;</b>"
     );
     let body = &webhook.requests()[0].body;
     assert_eq!(body["whole"]["condition"]["metric"], "free \"space\"");

@@ -44,6 +44,7 @@ pub struct Config {
     pub database: Database,
     pub worker: Worker,
     pub email: Email,
+    pub http: Http,
     pub webhook: Webhook,
     pub slack: Slack,
     pub sms: Sms,
@@ -117,14 +118,23 @@ pub enum Security {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Webhook {
-    pub enabled: bool,
+pub struct Http {
     pub allow_http: bool,
-    pub concurrency: u32,
+    pub allow_addresses: Vec<String>,
+    pub ca_file: String,
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
     #[serde(deserialize_with = "duration")]
+    pub tls_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    pub enabled: bool,
+    pub concurrency: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -431,6 +441,14 @@ fn environment_of_section(
             Value::Boolean(_) => {
                 text.parse().map(Value::Boolean).map_err(|_| "it is true or false")
             }
+            // An item cannot hold a comma.
+            Value::Array(_) => Ok(Value::Array(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty())
+                    .map(Value::from)
+                    .collect(),
+            )),
             Value::Table(_) => Err("it is a table, which only a file can have"),
             _ => Ok(Value::String(text.clone())),
         };

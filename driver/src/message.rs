@@ -69,6 +69,8 @@ pub struct SendError {
     pub class: String,
     pub message: String,
     pub host: Option<String>,
+    /// A second try is safe and may help soon: see `quick_pause`.
+    again: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,6 +86,9 @@ pub enum ErrorKind {
 /// Characters of a foreign answer that an error quotes.
 const MAX_QUOTE_CHARS: usize = 500;
 
+/// A receiver that asks for no longer pause is tried again within the attempt.
+const SHORT_PAUSE: Duration = Duration::from_secs(5);
+
 /// A shorter text, such as a chat's number, would be found where it is not meant.
 const MIN_HIDDEN_BYTES: usize = 5;
 
@@ -95,7 +100,7 @@ impl SendError {
             .filter(|c| !c.is_control() || *c == ' ')
             .take(MAX_QUOTE_CHARS)
             .collect();
-        Self { kind, class: class.into(), message, host: None }
+        Self { kind, class: class.into(), message, host: None, again: false }
     }
 
     pub fn transient(class: impl Into<String>, message: impl AsRef<str>) -> Self {
@@ -124,6 +129,23 @@ impl SendError {
     pub fn at(mut self, host: Option<String>) -> Self {
         self.host = host;
         self
+    }
+
+    /// For a passing fault that cannot have been acted on, or whose repetition the receiver can tell.
+    pub fn again_soon(mut self, safe: bool) -> Self {
+        self.again = safe;
+        self
+    }
+
+    /// How long to wait at least before a second try within the same attempt; None where that is unsafe or of no use.
+    pub fn quick_pause(&self) -> Option<Duration> {
+        match self.kind {
+            ErrorKind::Throttled { retry_after } => {
+                (retry_after <= SHORT_PAUSE).then_some(retry_after)
+            }
+            ErrorKind::Transient => self.again.then_some(Duration::ZERO),
+            ErrorKind::Permanent => None,
+        }
     }
 }
 

@@ -175,8 +175,9 @@ host = "127.0.0.1"
 port = $mail_port
 security = "none"
 from = "Alerts <alerts@example.com>"
-[webhook]
+[http]
 allow_http = true
+allow_addresses = ["127.0.0.1"]  # recipients' URLs lead to public addresses alone otherwise
 TOML
 code <<<'DATABASE_URL='\''user=courier dbname=demo …'\'' pgalert --config pgalert.toml run'
 block <"$out/pgalert.toml"

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_TYPE};
-use reqwest::Url;
+use http::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_TYPE};
 use serde_json::Value;
+use url::Url;
 
 use super::Channel;
 use crate::config::{ConfigError, JsonChannel as Settings};
@@ -131,7 +131,7 @@ impl JsonChannel {
     fn verdict(&self, answer: Answer) -> Result<Receipt, SendError> {
         let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
         let at = |pointer: &str| body.pointer(pointer).filter(|_| !pointer.is_empty());
-        let host = answer.host.clone();
+        let (host, whole) = (answer.host.clone(), answer.whole);
         let receipt = answer.accepted().map_err(|mut error| {
             let pause = at(&self.settings.retry_after).and_then(Value::as_f64);
             if let (ErrorKind::Throttled { retry_after }, Some(pause)) = (&mut error.kind, pause) {
@@ -147,6 +147,9 @@ impl JsonChannel {
         if !self.settings.answer_ok.is_empty()
             && at(&self.settings.answer_ok) != Some(&Value::Bool(true))
         {
+            if !whole {
+                return Err(SendError::transient("bad_answer", "the answer broke off").at(host));
+            }
             let text = format!("the answer does not say that it was accepted: {body}");
             return Err(SendError::permanent("refused", text).at(host));
         }

@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reqwest::header::HeaderValue;
-use reqwest::Url;
+use http::header::HeaderValue;
 use tokio::sync::Semaphore;
+use url::Url;
 
 use crate::config::{Config, ConfigError};
 use crate::http::Http;
@@ -42,7 +42,7 @@ pub type Channels = HashMap<String, Route>;
 
 pub fn configured(config: &Config) -> Result<Channels, ConfigError> {
     let templates = Arc::new(templates(config)?);
-    let http = Arc::new(Http::new(&config.webhook)?);
+    let http = Http::new(&config.http)?;
     let with = || (http.clone(), templates.clone());
     let mut channels = Channels::new();
     let mut add = |name: &str, channel: Option<Arc<dyn Channel>>, concurrency: u32| {
@@ -54,7 +54,8 @@ pub fn configured(config: &Config) -> Result<Channels, ConfigError> {
     let Config { email, webhook, slack, sms, .. } = config;
     add("email", email::configured(email, templates.clone())?, email.concurrency);
     let (client, source) = with();
-    add("webhook", webhook::configured(webhook, client, source), webhook.concurrency);
+    let allow_http = config.http.allow_http;
+    add("webhook", webhook::configured(webhook, allow_http, client, source), webhook.concurrency);
     let (client, source) = with();
     add("slack", slack::configured(slack, client, source)?, slack.concurrency);
     let (client, source) = with();

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_TYPE};
+use http::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use standardwebhooks::{
@@ -31,10 +31,10 @@ struct WebhookChannel {
 /// None when the channel is off.
 pub fn configured(
     config: &Webhook,
+    allow_http: bool,
     http: Arc<Http>,
     templates: Arc<Templates>,
 ) -> Option<Arc<dyn Channel>> {
-    let allow_http = config.allow_http;
     config.enabled.then(|| Arc::new(WebhookChannel { http, templates, allow_http }) as _)
 }
 

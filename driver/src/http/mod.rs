@@ -1,142 +1,261 @@
-//! Stand-in.
-use std::io;
-use std::time::{Duration, SystemTime};
+//! The one HTTP client of all channels: POST, no redirects, no proxy of the environment (it would connect in our stead, past
+//! the guard), every step bounded in time and the answer in size.
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+mod answer;
+mod connector;
+mod fault;
+mod guard;
 
-use crate::config::{ConfigError, Webhook};
-use crate::message::{ErrorKind, Receipt, SendError};
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::{timeout_at, Instant};
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+use crate::config::{self, ConfigError};
+use crate::message::SendError;
+pub use answer::Answer;
+use connector::Connector;
+use guard::Guard;
+
+/// Bytes of an answer that are read; its beginning is quoted in errors.
 const MAX_ANSWER_BYTES: usize = 65_536;
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
+const IDLE_CONNECTIONS_PER_HOST: usize = 32;
+const PRODUCT: &str = concat!("pgalert/", env!("CARGO_PKG_VERSION"));
 
+type Pool = Client<Connector, Full<Bytes>>;
+
+/// One guarded HTTP client for all channels.
 pub struct Http {
-    client: Client,
+    guarded: Pool,
+    /// Has connections of its own: one made for the operator must not serve a user.
+    trusted: Pool,
     allow_http: bool,
+    /// For the whole request, with the answer.
+    timeout: Duration,
 }
+
+/// What is posted.
 pub struct Call {
     pub url: Url,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
-    #[allow(dead_code)]
+    /// The operator's own configuration named this host (api.twilio.com, slack.com): the address guard does not apply.
     pub trusted: bool,
-    #[allow(dead_code)]
+    /// The receiver can tell a repetition by a key: a quick second try is safe even after the request may have been acted on.
     pub repeatable: bool,
 }
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-    pub host: Option<String>,
-}
+
 impl Http {
-    pub fn new(config: &Webhook) -> Result<Self, ConfigError> {
-        let client = Client::builder()
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.timeout)
-            .redirect(Policy::none())
-            .pool_max_idle_per_host(config.concurrency as usize)
-            .user_agent(concat!("pgalert/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| ConfigError::Invalid(format!("webhook: {e}")))?;
-        Ok(Self { client, allow_http: config.allow_http })
+    pub fn new(config: &config::Http) -> Result<Arc<Self>, ConfigError> {
+        let guard = Arc::new(Guard::new(&config.allow_addresses)?);
+        let tls = TlsConnector::from(Arc::new(tls_config(&config.ca_file)?));
+        let pool = |guard| {
+            Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
+                .build(Connector::new(
+                    guard,
+                    tls.clone(),
+                    config.connect_timeout,
+                    config.tls_timeout,
+                ))
+        };
+        let (guarded, trusted) = (pool(Some(guard)), pool(None));
+        let (allow_http, timeout) = (config.allow_http, config.timeout);
+        Ok(Arc::new(Self { guarded, trusted, allow_http, timeout }))
     }
+
+    /// A recipient's URL: https, or http where it is allowed, without a user's name.
+    pub fn target(&self, address: &str) -> Result<Url, SendError> {
+        let bad = |text: String| SendError::permanent("bad_address", text);
+        let url = Url::parse(address).map_err(|e| bad(format!("the recipient is no URL: {e}")))?;
+        match url.scheme() {
+            "https" => {}
+            "http" if self.allow_http => {}
+            "http" => {
+                return Err(bad("the recipient's URL is http, and http.allow_http is false".into()))
+            }
+            scheme => return Err(bad(format!("the recipient's URL is {scheme}, not https"))),
+        }
+        uri(&url)?;
+        Ok(url)
+    }
+
+    /// Any HTTP status is an Answer. An error: nobody answered.
     pub async fn post(&self, call: Call) -> Result<Answer, SendError> {
         let host = call.url.host_str().map(str::to_owned);
-        match self.client.post(call.url).headers(call.headers).body(call.body).send().await {
-            Ok(mut response) => {
-                let (status, headers) = (response.status(), response.headers().clone());
-                Ok(Answer { status, headers, body: answer(&mut response).await, host })
-            }
-            Err(error) => Err(unreached(&error).at(host)),
+        let mut request = Request::new(Full::new(Bytes::from(call.body)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri(&call.url)?;
+        *request.headers_mut() = call.headers;
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
+        let pool = if call.trusted { &self.trusted } else { &self.guarded };
+        let end = Instant::now() + self.timeout;
+        let response = match timeout_at(end, pool.request(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(fault::of(&error, call.repeatable).at(host)),
+            Err(_) => return Err(fault::too_slow(self.timeout).at(host)),
+        };
+        let (head, stream) = response.into_parts();
+        let mut body = Vec::new();
+        let whole = timeout_at(end, read(stream, &mut body)).await.unwrap_or(false);
+        let (status, headers, repeatable) = (head.status, head.headers, call.repeatable);
+        Ok(Answer { status, headers, body, whole, host, repeatable })
+    }
+}
+
+/// As much as came, where it breaks off or is too long. True when it was all.
+async fn read(mut stream: Incoming, body: &mut Vec<u8>) -> bool {
+    while let Some(frame) = stream.frame().await {
+        let Ok(frame) = frame else { return false };
+        let Some(data) = frame.data_ref() else { continue };
+        let room = MAX_ANSWER_BYTES - body.len();
+        body.extend_from_slice(&data[..data.len().min(room)]);
+        if data.len() > room {
+            return false;
         }
     }
-    pub fn target(&self, address: &str) -> Result<Url, SendError> {
-        let url = Url::parse(address).map_err(|e| {
-            SendError::permanent("bad_address", format!("the recipient is no URL: {e}"))
-        })?;
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if self.allow_http => Ok(url),
-            "http" => Err(SendError::permanent(
-                "bad_address",
-                "the recipient's URL is http, and webhook.allow_http is false",
-            )),
-            scheme => Err(SendError::permanent(
-                "bad_address",
-                format!("the recipient's URL is {scheme}, not https"),
-            )),
-        }
-    }
+    true
 }
-impl Answer {
-    pub fn accepted(self) -> Result<Receipt, SendError> {
-        let text = format!("{}: {}", self.status, String::from_utf8_lossy(&self.body));
-        if self.status.is_success() {
-            return Ok(Receipt { host: self.host, answer: text });
-        }
-        let pause = retry_after(&self.headers, SystemTime::now());
-        Err(SendError::new(kind_of(self.status, pause), class_of(self.status), text).at(self.host))
-    }
+
+/// Where a URL leads, for bounds of one host.
+pub fn destination(url: &Url) -> Option<String> {
+    let host = url.host_str()?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
-fn unreached(error: &reqwest::Error) -> SendError {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    let mut tls = is_tls(cause);
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-        tls |= is_tls(cause);
+
+fn uri(url: &Url) -> Result<Uri, SendError> {
+    let bad = |text: &str| SendError::permanent("bad_address", text);
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("the URL holds a user's name or a password, which are not sent"));
     }
-    let text = cause.to_string();
-    if error.is_timeout() {
-        SendError::transient("timeout", "no answer in time")
-    } else if text.contains("dns error") || text.contains("failed to lookup") {
-        SendError::transient("dns", text)
-    } else if tls {
-        SendError::transient("tls", text)
-    } else {
-        SendError::transient("connect", text)
-    }
+    let text = url.as_str();
+    let text = text.split_once('#').map_or(text, |(text, _)| text);
+    text.parse().map_err(|_| bad("the URL is one that HTTP cannot ask for"))
 }
-fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    cause.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>())
-}
-async fn answer(response: &mut Response) -> Vec<u8> {
-    let mut answer = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        answer.extend_from_slice(&chunk[..chunk.len().min(MAX_ANSWER_BYTES - answer.len())]);
-        if answer.len() >= MAX_ANSWER_BYTES {
-            break;
-        }
-    }
-    answer
-}
-fn kind_of(status: StatusCode, pause: Option<Duration>) -> ErrorKind {
-    match (status, pause) {
-        (StatusCode::TOO_MANY_REQUESTS, pause) => {
-            ErrorKind::Throttled { retry_after: pause.unwrap_or(Duration::from_secs(60)) }
-        }
-        (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after)) => {
-            ErrorKind::Throttled { retry_after }
-        }
-        (StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY, _) => ErrorKind::Transient,
-        _ if status.is_client_error() || status.is_redirection() => ErrorKind::Permanent,
-        _ => ErrorKind::Transient,
-    }
-}
-fn class_of(status: StatusCode) -> String {
-    match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::GONE => format!("http.{}", status.as_u16()),
-        _ => format!("http.{}xx", status.as_u16() / 100),
-    }
-}
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+
+fn tls_config(ca_file: &str) -> Result<ClientConfig, ConfigError> {
+    let bad = |reason: String| ConfigError::BadValue {
+        name: "http.ca_file".into(),
+        value: ca_file.into(),
+        reason,
     };
-    Some(pause.min(MAX_RETRY_AFTER))
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if !ca_file.is_empty() {
+        let pem = fs::read(ca_file).map_err(|e| bad(e.to_string()))?;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|e| bad(e.to_string()))?;
+            roots.add(certificate).map_err(|e| bad(e.to_string()))?;
+        }
+    }
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad(e.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(allow_http: bool) -> Arc<Http> {
+        let second = Duration::from_secs(1);
+        Http::new(&config::Http {
+            allow_http,
+            allow_addresses: Vec::new(),
+            ca_file: String::new(),
+            connect_timeout: second,
+            tls_timeout: second,
+            timeout: second,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_recipient_is_an_https_url_without_a_users_name() {
+        let http = client(false);
+        assert!(http.target("https://example.com/hook?a=b#c").is_ok());
+        for bad in [
+            "http://example.com/",
+            "file:///etc/passwd",
+            "ftp://example.com",
+            "gopher://example.com/",
+            "data:text/plain,x",
+            "https://ann@example.com/",
+            "https://:secret@example.com/",
+            "https://",
+            "https://999.1.1.1/",
+            "https://[fe80::1%25eth0]/",
+            "not a url",
+            "",
+        ] {
+            assert_eq!(http.target(bad).unwrap_err().class, "bad_address", "{bad}");
+        }
+        assert!(client(true).target("http://example.com/").is_ok());
+    }
+
+    /// Whatever an address is written like, the one that is connected to is looked at.
+    #[tokio::test]
+    async fn no_spelling_of_an_internal_address_is_called() {
+        let http = client(true);
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "0x7f.1",
+            "127.0.0.1.",
+            "①②⑦.⓪.⓪.①",
+            "0",
+            "localhost",
+            "LOCALHOST",
+            "169.254.169.254",
+            "2852039166",
+            "10.0.0.1",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[0:0:0:0:0:ffff:a9fe:a9fe]",
+            "[64:ff9b::169.254.169.254]",
+            "[fd00:ec2::254]",
+            "[2002:7f00:1::]",
+        ] {
+            let url = http.target(&format!("http://{host}:9/")).unwrap();
+            let call = Call {
+                url,
+                headers: HeaderMap::new(),
+                body: vec![],
+                trusted: false,
+                repeatable: true,
+            };
+            let Err(error) = http.post(call).await else { panic!("{host} answered") };
+            assert_eq!(
+                (error.class.as_str(), error.kind),
+                ("blocked_address", crate::message::ErrorKind::Permanent),
+                "{host}"
+            );
+            assert!(error.quick_pause().is_none());
+        }
+    }
 }

@@ -27,15 +27,16 @@ pub fn pgalert(subcommand: &str, database: &Database) -> Command {
     pgalert_at(subcommand, &database.url("courier"))
 }
 
-/// `pgalert` with nothing of this process's environment, and settings that suit tests: webhooks of this machine are
-/// http, and a lost worker's claims are free after a short time.
+/// `pgalert` with nothing of this process's environment, and settings that suit tests: webhooks of this machine may
+/// be called by http, and a lost worker's claims are free after a short time.
 pub fn pgalert_at(subcommand: &str, database_url: &str) -> Command {
     let mut command = Command::new(program());
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("DATABASE_URL", database_url)
-        .env("PGALERT_WEBHOOK_ALLOW_HTTP", "true")
+        .env("PGALERT_HTTP_ALLOW_HTTP", "true")
+        .env("PGALERT_HTTP_ALLOW_ADDRESSES", "127.0.0.0/8, ::1")
         .env("PGALERT_WORKER_LEASE", "2s")
         .arg(subcommand);
     command

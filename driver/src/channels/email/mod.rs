@@ -3,13 +3,14 @@
 mod compose;
 mod dkim;
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use async_trait::async_trait;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::response::{Category, Code, Detail, Severity};
 use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use tokio::time::timeout;
@@ -20,6 +21,13 @@ use crate::message::{Message, Receipt, Recipient, SendError};
 use crate::templates::Templates;
 pub use compose::render;
 use compose::{check_unsubscribe_url, compose, Stationery};
+
+/// 421: the server closes the connection, whatever was asked. Nothing was accepted.
+const SHUTTING_DOWN: Code = Code {
+    severity: Severity::TransientNegativeCompletion,
+    category: Category::Connections,
+    detail: Detail::One,
+};
 
 struct EmailChannel {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -123,7 +131,13 @@ fn classify(error: &SmtpError) -> SendError {
     let cause =
         std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     let text = format!("{error}{cause}");
-    if error.is_permanent() {
+    let refused = || {
+        let cause = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
+        Some(cause.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    if error.status().is_some_and(|code| code == SHUTTING_DOWN) {
+        SendError::transient("smtp.421", text).again_soon(true)
+    } else if error.is_permanent() {
         SendError::permanent("smtp.5xx", text)
     } else if error.is_transient() {
         SendError::transient("smtp.4xx", text)
@@ -135,6 +149,7 @@ fn classify(error: &SmtpError) -> SendError {
         // What this side can do does not fit what the server offers: STARTTLS or AUTH is missing.
         SendError::transient("smtp.client", text)
     } else {
-        SendError::transient("connect", text)
+        // What breaks off later may have been a mail already.
+        SendError::transient("connect", text).again_soon(refused().unwrap_or(false))
     }
 }

@@ -6,9 +6,9 @@ mod limits;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reqwest::header::{HeaderMap, HeaderValue, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::Url;
+use http::header::{HeaderMap, HeaderValue, AUTHORIZATION, CONTENT_TYPE};
 use serde_json::Value;
+use url::Url;
 
 use super::{bearer, Channel};
 use crate::config::{ConfigError, Slack};

@@ -110,7 +110,7 @@ async fn a_receiver_that_hangs_does_not_keep_the_driver_from_ending() {
     command
         .env("PGALERT_WORKER_LEASE", "10m")
         .env("PGALERT_WORKER_SHUTDOWN_GRACE", "500ms")
-        .env("PGALERT_WEBHOOK_TIMEOUT", "5m");
+        .env("PGALERT_HTTP_TIMEOUT", "5m");
     let driver = Driver::start(&mut command);
     until("it is at work", LIMIT, async || {
         if webhook.count() == ALERTS {

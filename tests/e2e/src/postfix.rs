@@ -25,29 +25,22 @@ pub struct Postfix {
 }
 
 impl Postfix {
-    /// Takes mail for ann@ and bob@example.org: after STARTTLS with a certificate of the authority and AUTH as
-    /// `courier` with this password. later@ is put off, slow@ is answered after 5 s; a mail may have 20 kB.
-    pub fn start(authority: &Authority, password: &str) -> Postfix {
+    /// Takes mail for ann@ and bob@example.org, after STARTTLS with a certificate of the authority. later@ is put off,
+    /// slow@ is answered after 5 s; a mail may have 20 kB.
+    pub fn start(authority: &Authority) -> Postfix {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir()
             .join(format!("pgalert-e2e.{}.postfix{number}", std::process::id()));
         let port = free_port();
-        for name in ["etc", "queue", "data", "mail", "sasl"] {
+        for name in ["etc", "queue", "data", "mail"] {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
         // Its processes are of several users.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(folder.join("etc/main.cf"), main_cf(&folder, authority)).unwrap();
         fs::write(folder.join("etc/master.cf"), master_cf(port)).unwrap();
-        let database = folder.join("sasl/db");
-        fs::write(
-            folder.join("sasl/smtpd.conf"),
-            format!("pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\nsasldb_path: {}\n", database.display()),
-        )
-        .unwrap();
-        make_user(&database, password);
-        for (name, owner) in [("data", "postfix"), ("mail", "nobody"), ("sasl", "postfix")] {
+        for (name, owner) in [("data", "postfix"), ("mail", "nobody")] {
             run(as_root("chown").args(["-R", owner]).arg(folder.join(name)));
         }
         let mut postfix = Postfix { port, folder, guardian: None };
@@ -126,21 +119,6 @@ fn as_root(program: &str) -> Command {
     command
 }
 
-fn make_user(database: &Path, password: &str) {
-    use std::io::Write;
-    let mut child = Command::new("/usr/sbin/saslpasswd2")
-        .args(["-p", "-c", "-u", "mail.example.org", "-f"])
-        .arg(database)
-        .arg("courier")
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| {
-            panic!("saslpasswd2 could not be started (run `make setup`): {error}")
-        });
-    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-}
-
 fn main_cf(folder: &Path, authority: &Authority) -> String {
     let folder = folder.display();
     let (certificate, key) = (authority.file("server.pem"), authority.file("server.key"));
@@ -163,15 +141,10 @@ virtual_mailbox_maps = inline:{{ann@example.org=ann/, bob@example.org=bob/, slow
 virtual_uid_maps = static:{NOBODY}
 virtual_gid_maps = static:{NOBODY}
 smtpd_recipient_restrictions = check_recipient_access inline:{{later@example.org={{defer 4.2.0 the mailbox is busy}}, slow@example.org={{sleep 5}}}}, reject_unauth_destination
-smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_relay_restrictions = reject_unauth_destination
 smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {key}
 smtpd_tls_security_level = encrypt
-smtpd_sasl_auth_enable = yes
-smtpd_sasl_path = smtpd
-cyrus_sasl_config_path = {folder}/sasl
-smtpd_sasl_local_domain = mail.example.org
-smtpd_tls_auth_only = yes
 "
     )
 }

@@ -14,7 +14,7 @@ mod dkim; // signatures of mails, as another implementation sees them
 mod held; // what others keep open costs a poll nothing
 mod mail; // what arrives at a real SMTP server
 mod names; // pgalert channels and recipients
-mod postfix; // a real Postfix: STARTTLS, AUTH, its refusals
+mod postfix; // a real Postfix: STARTTLS, its refusals
 mod races; // sessions that fire the same thing at the same moment
 mod retry; // what failed is tried again, in time, and nothing else
 mod share; // three drivers, SIGTERM, polling, a pooler

@@ -9,22 +9,17 @@ use serde_json::json;
 
 use crate::common::{add_recipient, texts, LIMIT};
 
-const PASSWORD: &str = "correct horse";
-
 fn with_postfix(
     subcommand: &str,
     database: &Database,
     postfix: &Postfix,
     authority: &Authority,
-    password: &str,
 ) -> Command {
     let mut command = pgalert(subcommand, database);
     command
         .env("PGALERT_EMAIL_HOST", "localhost")
         .env("PGALERT_EMAIL_PORT", postfix.port.to_string())
         .env("PGALERT_EMAIL_CA_FILE", authority.file("ca.pem"))
-        .env("PGALERT_EMAIL_USERNAME", "courier")
-        .env("PGALERT_EMAIL_PASSWORD", password)
         .env("PGALERT_EMAIL_FROM", "Alerts <alerts@example.com>")
         .env("PGALERT_EMAIL_TIMEOUT", "3s");
     command
@@ -35,7 +30,7 @@ async fn each_recipient_of_a_user_has_an_outcome_of_its_own() {
     let database = Cluster::shared().database().await;
     let session = database.connect().await;
     let authority = Authority::new(&Cluster::shared().folder.join("postfix-ca"));
-    let postfix = Postfix::start(&authority, PASSWORD);
+    let postfix = Postfix::start(&authority);
     for name in ["ann", "bob", "nobody", "later", "slow"] {
         add_recipient(&session, "ann", "email", &format!("{name}@example.org")).await;
     }
@@ -44,7 +39,7 @@ async fn each_recipient_of_a_user_has_an_outcome_of_its_own() {
         .execute("SELECT pgalert.deliver_alert($1, 'ann', $2)", &[&alert, &"Größe 90 %\n.\nend"])
         .await
         .unwrap();
-    once(&mut with_postfix("once", &database, &postfix, &authority, PASSWORD)).await;
+    once(&mut with_postfix("once", &database, &postfix, &authority)).await;
     let outcomes = texts(&session, "SELECT split_part(r.address, '@', 1) || ' ' || f.error_class || ' ' || f.error FROM pgalert.delivery_failures f JOIN pgalert.recipients r USING (recipient_id) ORDER BY 1").await;
     assert_eq!(outcomes.len(), 3, "{outcomes:?}");
     assert!(
@@ -77,39 +72,36 @@ async fn each_recipient_of_a_user_has_an_outcome_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_ca_a_wrong_password_and_a_mail_too_large_are_told_apart() {
+async fn a_wrong_ca_and_a_mail_too_large_are_told_apart() {
     let database = Cluster::shared().database().await;
     let folder = &Cluster::shared().folder;
     let (ours, theirs) = (
         Authority::new(&folder.join("postfix-ours")),
         Authority::new(&folder.join("postfix-theirs")),
     );
-    let postfix = Postfix::start(&ours, PASSWORD);
-    let test = async |authority: &Authority, password: &str, message: &str| {
-        let mut command = with_postfix("test", &database, &postfix, authority, password);
+    let postfix = Postfix::start(&ours);
+    let test = async |authority: &Authority, message: &str| {
+        let mut command = with_postfix("test", &database, &postfix, authority);
         command.args(["--channel", "email", "--to", "ann@example.org", "--message", message]);
         tokio::time::timeout(Duration::from_secs(60), run(&mut command)).await.unwrap()
     };
-    let ended = test(&theirs, PASSWORD, "m").await;
+    let ended = test(&theirs, "m").await;
     assert!(ended.code == Some(1) && ended.stderr.contains("(Transient, tls)"), "{ended:?}");
-    let ended = test(&ours, "guess", "m").await;
-    assert!(ended.code == Some(1) && ended.stderr.contains("5.7.8"), "{ended:?} {}", postfix.log());
-    assert!(!ended.stderr.contains("guess"), "{ended:?}");
-    let ended = test(&ours, PASSWORD, &"large ".repeat(5_000)).await;
+    let ended = test(&ours, &"large ".repeat(5_000)).await;
     assert!(
         ended.code == Some(1)
             && ended.stderr.contains("5.3.4")
             && ended.stderr.contains("(Permanent, smtp.5xx)"),
         "{ended:?}"
     );
-    let ended = test(&ours, PASSWORD, "m").await;
+    let ended = test(&ours, "m").await;
     assert!(
         ended.code == Some(0)
             && ended.stdout.contains("accepted by localhost")
             && ended.stdout.contains("250 2.0.0 Ok: queued as"),
         "{ended:?}"
     );
-    let mut check = with_postfix("check", &database, &postfix, &ours, PASSWORD);
+    let mut check = with_postfix("check", &database, &postfix, &ours);
     let checked = run(&mut check).await;
     assert!(checked.stdout.contains("✓ email: SMTP server localhost answers"), "{checked:?}");
 }

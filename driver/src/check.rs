@@ -38,7 +38,7 @@ pub async fn check(config: &Config, params: &Params) -> bool {
             let mut names: Vec<&str> = channels.keys().map(String::as_str).collect();
             names.sort_unstable();
             for name in names {
-                let found = channels[name].channel.check().await;
+                let found = channels[name].channel().check().await;
                 list.add(
                     found
                         .map(|text| format!("{name}: {text}"))

@@ -20,6 +20,7 @@ mod output;
 mod placeholders;
 mod recipients;
 mod reporter;
+mod route;
 mod sample;
 mod sender;
 mod templates;
@@ -34,7 +35,7 @@ use anyhow::{bail, Context};
 use clap::Parser;
 
 use cli::{Cli, Command};
-use config::{Config, ConfigError, Overrides};
+use config::{Config, ConfigError, Environment, Overrides};
 use connect::{connect, ParamError, Params};
 
 const EX_USAGE: u8 = 64;
@@ -67,7 +68,9 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         output::print(config::DEFAULTS)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let env = |name: &str| std::env::var(name).ok();
+    let env: Environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let overrides = Overrides {
         database_url: cli.database_url,
         log_level: cli.log_level,
@@ -79,7 +82,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     log::init(&config.log)?;
-    let mut params = Params::parse(config.database.url.expose(), &env)?;
+    let mut params = Params::parse(config.database.url.expose(), &|name| env.get(name).cloned())?;
     if !config.database.password_file.is_empty() {
         params.set_password(
             config::read_secret(Path::new(&config.database.password_file))?.expose().to_owned(),

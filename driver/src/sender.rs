@@ -1,9 +1,9 @@
-//! Sends claimed messages: one task for each message and channel, bounded by the channel's permits.
+//! Sends claimed messages: one task for each message and channel; the channel's route bounds them.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::FutureExt;
@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::channels::{Channels, Route};
+use crate::channels::Channels;
 use crate::message::{Claim, Message, Outcome, Recipient, SendError, DEFERRED, DELIVERED, FAILED};
+use crate::route::{Route, Sent};
 
 /// A message that is being sent. It holds its place among those in flight until all of it is reported.
 pub struct Flight {
@@ -121,7 +122,7 @@ impl Sender {
     }
 }
 
-async fn send_channel(message: &Message, name: &str, route: Option<Route>) -> Vec<Outcome> {
+async fn send_channel(message: &Message, name: &str, route: Option<Arc<Route>>) -> Vec<Outcome> {
     let recipients = message.recipients.get(name).map(Vec::as_slice).unwrap_or_default();
     let refused = |error| vec![Outcome::of(message, name, None, Err(error), Default::default())];
     let outcomes = match route {
@@ -146,13 +147,13 @@ async fn send_channel(message: &Message, name: &str, route: Option<Route>) -> Ve
 
 /// A panic of a channel is this message's failure, not the daemon's.
 async fn send_one(message: &Message, name: &str, recipient: &Recipient, route: &Route) -> Outcome {
-    let _permit = route.permits.acquire().await;
-    let started = Instant::now();
-    let sending = AssertUnwindSafe(route.channel.send(message, recipient)).catch_unwind().await;
-    let result = sending
-        .unwrap_or_else(|_| Err(SendError::transient("internal", "the channel's code panicked")));
+    let sending = AssertUnwindSafe(route.send(message, recipient)).catch_unwind().await;
+    let Sent { result, took } = sending.unwrap_or_else(|_| Sent {
+        result: Err(SendError::transient("internal", "the channel's code panicked")),
+        took: Duration::ZERO,
+    });
     let result = result.map_err(|error| error.hiding_address(&recipient.address));
-    Outcome::of(message, name, Some(recipient.recipient_id), result, started.elapsed())
+    Outcome::of(message, name, Some(recipient.recipient_id), result, took)
 }
 
 fn log(message: &Message, outcome: &Outcome) {

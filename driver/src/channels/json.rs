@@ -11,7 +11,7 @@ use url::Url;
 
 use super::Channel;
 use crate::config::{ConfigError, JsonChannel as Settings};
-use crate::http::{Answer, Call, Http};
+use crate::http::{destination, Answer, Call, Http};
 use crate::message::{ErrorKind, Message, Receipt, Recipient, SendError};
 use crate::placeholders::{fill, url_encoded};
 use crate::templates::{context, Templates};
@@ -64,6 +64,10 @@ impl Channel for JsonChannel {
         self.post(message, recipient)
             .await
             .map_err(|error| error.hiding(self.settings.secret.expose()))
+    }
+
+    fn destination(&self, address: &str) -> Option<String> {
+        destination(&self.url(address).ok()?)
     }
 
     async fn check(&self) -> Result<String, String> {

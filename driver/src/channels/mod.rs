@@ -12,13 +12,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use governor::Quota;
 use http::header::HeaderValue;
-use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::config::{Config, ConfigError};
 use crate::http::Http;
 use crate::message::{Message, Receipt, Recipient, SendError};
+use crate::route::Route;
 use crate::templates::Templates;
 
 #[async_trait]
@@ -26,19 +27,21 @@ pub trait Channel: Send + Sync {
     /// Sends one message to one recipient. Bounded in time by the channel itself.
     async fn send(&self, message: &Message, recipient: &Recipient) -> Result<Receipt, SendError>;
 
+    /// The host that an address leads to (with the port where it is not the usual), for bounds of one host. None for an
+    /// address that `send` refuses.
+    fn destination(&self, address: &str) -> Option<String>;
+
+    /// What the receiver takes from one sender, for each address. None where it says nothing.
+    fn pace(&self) -> Option<Quota> {
+        None
+    }
+
     /// Whether it could send now, for `pgalert check`: what was reached, or what is wrong and what to do.
     async fn check(&self) -> Result<String, String>;
 }
 
-/// A channel with its bound of messages under way at once.
-#[derive(Clone)]
-pub struct Route {
-    pub channel: Arc<dyn Channel>,
-    pub permits: Arc<Semaphore>,
-}
-
 /// By the name that alerts use.
-pub type Channels = HashMap<String, Route>;
+pub type Channels = HashMap<String, Arc<Route>>;
 
 pub fn configured(config: &Config) -> Result<Channels, ConfigError> {
     let templates = Arc::new(templates(config)?);
@@ -47,8 +50,8 @@ pub fn configured(config: &Config) -> Result<Channels, ConfigError> {
     let mut channels = Channels::new();
     let mut add = |name: &str, channel: Option<Arc<dyn Channel>>, concurrency: u32| {
         if let Some(channel) = channel {
-            let permits = Arc::new(Semaphore::new(concurrency as usize));
-            channels.insert(name.to_owned(), Route { channel, permits });
+            let route = Route::new(name, channel, concurrency, config);
+            channels.insert(name.to_owned(), Arc::new(route));
         }
     };
     let Config { email, webhook, slack, sms, .. } = config;

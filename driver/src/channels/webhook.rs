@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::Channel;
 use crate::config::{Secret, Webhook};
-use crate::http::{Call, Http};
+use crate::http::{destination, Call, Http};
 use crate::message::{Message, Receipt, Recipient, SendError};
 use crate::templates::{context, Renderer, Templates};
 
@@ -81,6 +81,10 @@ impl Channel for WebhookChannel {
         let headers = headers(message.delivery_key, now, &recipient.secrets, &body)?;
         let call = Call { url, headers, body: body.into_bytes(), trusted: false, repeatable: true };
         self.http.post(call).await?.accepted()
+    }
+
+    fn destination(&self, address: &str) -> Option<String> {
+        destination(&self.http.target(address).ok()?)
     }
 
     async fn check(&self) -> Result<String, String> {

@@ -108,6 +108,11 @@ impl Channel for EmailChannel {
         }
     }
 
+    /// All mail goes through one server.
+    fn destination(&self, _: &str) -> Option<String> {
+        Some(self.host.clone())
+    }
+
     async fn check(&self) -> Result<String, String> {
         let Ok(answer) = timeout(self.timeout, self.transport.test_connection()).await else {
             return Err(format!("SMTP server {} does not answer in time", self.host));

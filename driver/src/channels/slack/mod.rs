@@ -3,16 +3,18 @@
 mod errors;
 mod limits;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use governor::Quota;
 use http::header::{HeaderMap, HeaderValue, AUTHORIZATION, CONTENT_TYPE};
 use serde_json::Value;
 use url::Url;
 
 use super::{bearer, Channel};
 use crate::config::{ConfigError, Slack};
-use crate::http::{Answer, Call, Http};
+use crate::http::{destination, Answer, Call, Http};
 use crate::message::{ErrorKind, Message, Receipt, Recipient, SendError};
 use crate::templates::{context, Renderer, Templates};
 
@@ -70,6 +72,18 @@ impl Channel for SlackChannel {
         };
         let answer = self.post(url, body.to_string().into_bytes(), trusted).await?;
         verdict(answer, trusted)
+    }
+
+    fn destination(&self, address: &str) -> Option<String> {
+        match is_url(address) {
+            true => destination(&self.http.target(address).ok()?),
+            false => destination(&self.api),
+        }
+    }
+
+    /// https://docs.slack.dev/apis/web-api/rate-limits: one message a second for each webhook or channel.
+    fn pace(&self) -> Option<Quota> {
+        Some(Quota::per_second(NonZeroU32::MIN))
     }
 
     async fn check(&self) -> Result<String, String> {

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::Channel;
 use crate::config::{ConfigError, Sms};
-use crate::http::{Answer, Call, Http};
+use crate::http::{destination, Answer, Call, Http};
 use crate::message::{ErrorKind, Message, Receipt, Recipient, SendError};
 use crate::templates::{context, Renderer, Templates};
 use errors::Refusal;
@@ -106,6 +106,10 @@ impl Channel for SmsChannel {
             ])
             .await?,
         )
+    }
+
+    fn destination(&self, _: &str) -> Option<String> {
+        destination(&self.url)
     }
 
     async fn check(&self) -> Result<String, String> {

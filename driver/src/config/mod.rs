@@ -1,0 +1,158 @@
+//! Configuration: defaults, file, environment and flags become one checked value. Nothing is opened here but the files
+//! that it names.
+
+mod channels;
+mod error;
+mod layers;
+mod secrets;
+mod sections;
+mod show;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+pub use channels::{JsonChannel, Slack, Sms, Templates};
+pub use error::ConfigError;
+pub use layers::Environment;
+use layers::{check_environment, defaults, overlay_environment, overlay_file, parse, set};
+use secrets::secret;
+pub use secrets::{read_secret, Secret};
+pub use sections::{
+    Breaker, Database, Email, Http, Limits, Log, LogFormat, Security, Webhook, Worker,
+};
+
+/// The reference of all keys, and their defaults.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+const SYSTEM_FILE: &str = "/etc/pgalert/pgalert.toml";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub database: Database,
+    pub worker: Worker,
+    pub email: Email,
+    pub limits: Limits,
+    pub breaker: Breaker,
+    pub http: Http,
+    pub webhook: Webhook,
+    pub slack: Slack,
+    pub sms: Sms,
+    pub channels: BTreeMap<String, JsonChannel>,
+    pub templates: Templates,
+    pub log: Log,
+    /// The effective values, for `pgalert config`.
+    #[serde(skip)]
+    table: Table,
+    /// What set a value that is no default, by "section.key".
+    #[serde(skip)]
+    origins: BTreeMap<String, String>,
+}
+
+/// What flags set. Each wins over file and environment.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    pub database_url: Option<String>,
+    pub log_level: Option<String>,
+    pub log_format: Option<LogFormat>,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str(&self.shown())
+    }
+}
+
+impl Config {
+    pub fn load(
+        file: Option<&Path>,
+        env: &Environment,
+        overrides: Overrides,
+    ) -> Result<Self, ConfigError> {
+        let mut table = defaults()?;
+        let mut origins = BTreeMap::new();
+        let named =
+            file.map(Path::to_path_buf).or_else(|| env.get("PGALERT_CONFIG").map(PathBuf::from));
+        let file = named.or_else(|| Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists()));
+        if let Some(path) = file {
+            let text = fs::read_to_string(&path)
+                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            let name = path.display().to_string();
+            overlay_file(&mut table, parse(&text, &name)?, &name, &mut origins)?;
+        }
+        check_environment(&table, env)?;
+        overlay_environment(&mut table, env, &mut origins)?;
+        let format = overrides.log_format.map(|format| match format {
+            LogFormat::Json => "json".to_owned(),
+            LogFormat::Text => "text".to_owned(),
+        });
+        for (section, key, flag, value) in [
+            ("database", "url", "--database-url", overrides.database_url),
+            ("log", "level", "--log-level", overrides.log_level),
+            ("log", "format", "--log-format", format),
+        ] {
+            if let Some(value) = value {
+                set(&mut table, section, key, Value::String(value));
+                origins.insert(format!("{section}.{key}"), flag.into());
+            }
+        }
+        let mut config: Config = Value::Table(table.clone())
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Invalid(e.to_string()))?;
+        (config.table, config.origins) = (table, origins);
+        config.check()?;
+        config.email.password = secret(&config.email.password, &config.email.password_file)?;
+        config.slack.token = secret(&config.slack.token, &config.slack.token_file)?;
+        config.sms.secret = secret(&config.sms.secret, &config.sms.secret_file)?;
+        for channel in config.channels.values_mut().filter(|channel| channel.enabled) {
+            channel.secret = secret(&channel.secret, &channel.secret_file)?;
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let worker = &self.worker;
+        let rules = [
+            ((1..=10_000).contains(&worker.batch_size), "worker.batch_size is from 1 to 10000"),
+            (worker.max_in_flight >= 1, "worker.max_in_flight is at least 1"),
+            (worker.report_size >= 1, "worker.report_size is at least 1"),
+            (
+                (Duration::from_millis(100)..=Duration::from_secs(86_400)).contains(&worker.lease),
+                "worker.lease is from 100ms to 24h",
+            ),
+            (!worker.report_interval.is_zero(), "worker.report_interval is more than 0"),
+            (!worker.maintain_interval.is_zero(), "worker.maintain_interval is more than 0"),
+            (!self.database.poll_max.is_zero(), "database.poll_max is more than 0"),
+            (self.limits.host_concurrency >= 1, "limits.host_concurrency is at least 1"),
+            (!self.breaker.pause.is_zero(), "breaker.pause is more than 0"),
+            (
+                self.breaker.max_pause >= self.breaker.pause,
+                "breaker.max_pause is at least breaker.pause",
+            ),
+            (self.email.concurrency >= 1, "email.concurrency is at least 1"),
+            (self.webhook.concurrency >= 1, "webhook.concurrency is at least 1"),
+            (self.slack.concurrency >= 1, "slack.concurrency is at least 1"),
+            (self.sms.concurrency >= 1, "sms.concurrency is at least 1"),
+            (
+                self.email.host.is_empty() || !self.email.from.is_empty(),
+                "email.from is needed where email.host is set",
+            ),
+        ];
+        self.sms.check()?;
+        for (name, channel) in &self.channels {
+            channel.check(name)?;
+        }
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(ConfigError::Invalid((*rule).into())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use super::*;
+
+fn load(file: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let path = std::env::temp_dir().join(format!("pgalert-config-{}.toml", rand::random::<u64>()));
+    fs::write(&path, file).unwrap();
+    let env = env
+        .iter()
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
+    let config = Config::load(Some(&path), &env, Overrides::default());
+    fs::remove_file(path).unwrap();
+    config
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let config =
+        load("[worker]\nbatch_size = 7\nreport_size = 8\n", &[("PGALERT_WORKER_BATCH_SIZE", "9")])
+            .unwrap();
+    assert_eq!((config.worker.batch_size, config.worker.report_size), (9, 8));
+    assert_eq!(config.worker.lease, Duration::from_secs(60));
+}
+
+#[test]
+fn unknown_keys_and_bad_values_are_named() {
+    for (file, env, expected) in [
+        ("[worker]\nbatchsize = 1\n", ("", ""), "there is no key \"worker.batchsize\""),
+        ("[slcak]\n", ("", ""), "there is no key \"slcak\""),
+        ("", ("PGALERT_WORKER_BATCH_SIZE", "many"), "PGALERT_WORKER_BATCH_SIZE cannot be \"many\""),
+        ("[worker]\nlease = \"soon\"\n", ("", ""), "\"soon\" is no duration"),
+        ("[worker]\nbatch_size = 0\n", ("", ""), "worker.batch_size is from 1 to 10000"),
+        ("[email]\nhost = \"localhost\"\n", ("", ""), "email.from is needed"),
+        ("[worker]\nbatch_size = \"x\"\n", ("", ""), "worker.batch_size"),
+    ] {
+        let error = load(file, &[env]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn secrets_are_refused_in_the_file_and_hidden_in_what_is_shown() {
+    let error = load("[email]\npassword = \"hunter2\"\n", &[]).unwrap_err().to_string();
+    assert!(error.contains("PGALERT_EMAIL_PASSWORD") && !error.contains("hunter2"), "{error}");
+    let env =
+        [("PGALERT_EMAIL_PASSWORD", "hunter2"), ("DATABASE_URL", "postgres://me:hunter2@db/x")];
+    let config = load("", &env).unwrap();
+    assert_eq!(config.email.password.expose(), "hunter2");
+    assert!(!config.shown().contains("hunter2"), "{}", config.shown());
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for url in ["postgres://me:hunter2@db/x", "host=db password=hunter2"] {
+        let error = load(&format!("[database]\nurl = \"{url}\"\n"), &[]).unwrap_err();
+        assert!(matches!(error, ConfigError::PasswordInUrl { .. }), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+    load("[database]\nurl = \"postgres://me@db/x\"\n", &[]).unwrap();
+}
+
+#[test]
+fn what_is_shown_says_where_it_is_from_and_can_be_read_again() {
+    let env = [("PGALERT_WORKER_REPORT_SIZE", "9")];
+    let shown = load("[worker]\nlease = \"30s\"\n", &env).unwrap().shown();
+    assert!(shown.contains("report_size = 9  # PGALERT_WORKER_REPORT_SIZE\n"), "{shown}");
+    assert!(shown.contains("lease = \"30s\"  # /"), "{shown}");
+    assert!(shown.contains("batch_size = 500\n"), "{shown}");
+    let read: Table = shown.parse().unwrap();
+    assert_eq!(read["worker"]["report_size"].as_integer(), Some(9));
+}
+
+#[test]
+fn the_environments_password_wins_over_the_files() {
+    let env = [
+        ("PGALERT_EMAIL_PASSWORD", "direct"),
+        ("PGALERT_EMAIL_PASSWORD_FILE", "/nonexistent/password"),
+    ];
+    assert_eq!(load("", &env).unwrap().email.password.expose(), "direct");
+    assert!(matches!(load("", &env[1..]), Err(ConfigError::Unreadable { .. })));
+}
+
+#[test]
+fn a_list_in_the_environment_has_commas() {
+    let env = [
+        ("PGALERT_HTTP_ALLOW_ADDRESSES", "10.0.0.0/8, hooks.internal,"),
+        ("PGALERT_WORKER_QUICK_RETRIES", ""),
+        ("PGALERT_LIMITS_PER_RECIPIENT", "30/m"),
+    ];
+    let config = load("", &env).unwrap();
+    assert_eq!(config.http.allow_addresses, ["10.0.0.0/8", "hooks.internal"]);
+    assert!(config.worker.quick_retries.is_empty());
+    assert_eq!(config.limits.per_recipient.unwrap().burst_size().get(), 30);
+    let bad = load("", &[("PGALERT_LIMITS_PER_RECIPIENT", "often")]).unwrap_err().to_string();
+    assert!(bad.contains("\"often\" is no rate"), "{bad}");
+}
+
+#[test]
+fn a_misspelt_variable_is_refused() {
+    for (name, expected) in [
+        ("PGALERT_EMIAL_HOST", "PGALERT_EMIAL_HOST; did you mean PGALERT_EMAIL_HOST?"),
+        ("PGALERT_CHANNELS_NTFYY_SECRET", "did you mean PGALERT_CHANNELS_NTFY_SECRET?"),
+        ("PGALERT_NONSENSE", "for the variable PGALERT_NONSENSE\n"),
+    ] {
+        let error = load("", &[(name, "x")]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let file = "[channels.own]\nurl = \"https://example.com/\"\n";
+    load(file, &[("PGALERT_CHANNELS_OWN_SECRET", "x"), ("PGALERT_CONFIG", "x")]).unwrap();
+}

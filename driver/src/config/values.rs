@@ -1,0 +1,44 @@
+//! Values that TOML has no type for.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::Quota;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+fn parse_duration<E: Error>(text: &str) -> Result<Duration, E> {
+    humantime::parse_duration(text).map_err(|e| {
+        E::custom(format!("\"{text}\" is no duration such as \"500ms\" or \"30s\": {e}"))
+    })
+}
+
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?)
+}
+
+pub fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| parse_duration(text)).collect()
+}
+
+/// "30/m": so many at once, and as many in each such time. "" for no limit.
+pub fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quota>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let quota = text.split_once('/').and_then(|(count, time)| {
+        let count: NonZeroU32 = count.trim().parse().ok()?;
+        match time.trim() {
+            "s" => Some(Quota::per_second(count)),
+            "m" => Some(Quota::per_minute(count)),
+            "h" => Some(Quota::per_hour(count)),
+            _ => None,
+        }
+    });
+    let bad = || {
+        D::Error::custom(format!("\"{text}\" is no rate such as \"1/s\", \"30/m\" or \"100/h\""))
+    };
+    quota.map(Some).ok_or_else(bad)
+}

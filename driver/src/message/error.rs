@@ -1,0 +1,95 @@
+//! Why a message was not accepted, and what that means for it.
+
+use std::time::Duration;
+
+use super::classes;
+
+/// Why a message was not accepted.
+#[derive(Debug)]
+pub struct SendError {
+    pub kind: ErrorKind,
+    /// Stable, for analysis: `smtp.4xx`, `http.429`, `timeout` …
+    pub class: String,
+    pub message: String,
+    pub host: Option<String>,
+    /// A second try is safe and may help soon: see `quick_pause`.
+    again: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ErrorKind {
+    /// May succeed later.
+    Transient,
+    /// Will not succeed unless somebody changes something.
+    Permanent,
+    /// The receiver asks for a pause; costs no retry.
+    Throttled { retry_after: Duration },
+}
+
+/// Characters of a foreign answer that an error quotes.
+const MAX_QUOTE_CHARS: usize = 500;
+
+/// A receiver that asks for no longer pause is tried again within the attempt.
+const SHORT_PAUSE: Duration = Duration::from_secs(5);
+
+/// A shorter text, such as a chat's number, would be found where it is not meant.
+const MIN_HIDDEN_BYTES: usize = 5;
+
+impl SendError {
+    pub fn new(kind: ErrorKind, class: impl Into<String>, message: impl AsRef<str>) -> Self {
+        let class = class.into();
+        debug_assert!(classes::is_known(&class), "{class} is no known class");
+        let message = message
+            .as_ref()
+            .chars()
+            .filter(|c| !c.is_control() || *c == ' ')
+            .take(MAX_QUOTE_CHARS)
+            .collect();
+        Self { kind, class, message, host: None, again: false }
+    }
+
+    pub fn transient(class: impl Into<String>, message: impl AsRef<str>) -> Self {
+        Self::new(ErrorKind::Transient, class, message)
+    }
+
+    pub fn permanent(class: impl Into<String>, message: impl AsRef<str>) -> Self {
+        Self::new(ErrorKind::Permanent, class, message)
+    }
+
+    /// Takes out what nobody is to read who may read errors, where the receiver has quoted it.
+    pub fn hiding(mut self, text: &str) -> Self {
+        if text.len() >= MIN_HIDDEN_BYTES {
+            self.message = self.message.replace(text, "********");
+        }
+        self
+    }
+
+    /// The same for a recipient's address; of a URL also its path, which may be a secret.
+    pub fn hiding_address(self, address: &str) -> Self {
+        let rest = address.split_once("://").map_or("", |(_, rest)| rest);
+        let path = rest.find('/').map_or("", |at| &rest[at..]);
+        self.hiding(address).hiding(path)
+    }
+
+    pub fn at(mut self, host: Option<String>) -> Self {
+        self.host = host;
+        self
+    }
+
+    /// For a passing fault that cannot have been acted on, or whose repetition the receiver can tell.
+    pub fn again_soon(mut self, safe: bool) -> Self {
+        self.again = safe;
+        self
+    }
+
+    /// How long to wait at least before a second try within the same attempt; None where that is unsafe or of no use.
+    pub fn quick_pause(&self) -> Option<Duration> {
+        match self.kind {
+            ErrorKind::Throttled { retry_after } => {
+                (retry_after <= SHORT_PAUSE).then_some(retry_after)
+            }
+            ErrorKind::Transient => self.again.then_some(Duration::ZERO),
+            ErrorKind::Permanent => None,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A claimed message, its recipients, and the outcome of sending it: what goes from the database to the channels and back.
+
+pub mod classes;
+mod error;
+mod outcome;
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::config::Secret;
+pub use error::{ErrorKind, SendError};
+pub use outcome::{Outcome, DEFERRED, DELIVERED, FAILED};
+
+/// One row of `claim_batch()`.
+#[derive(Debug)]
+pub struct Message {
+    pub delivery_key: Uuid,
+    pub alert_id: String,
+    pub user_id: Option<String>,
+    pub alert_name: Option<String>,
+    pub text: String,
+    pub priority: String,
+    /// Channels owed.
+    pub channels: Vec<String>,
+    pub recipients: HashMap<String, Vec<Recipient>>,
+    pub alert_data: Box<RawValue>,
+    pub attempt: i32,
+    pub enqueued_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Recipient {
+    pub recipient_id: i64,
+    pub address: String,
+    /// What is sent there is signed with each of them, the newest first.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+}
+
+impl Message {
+    /// The alert's name, else its id: one line.
+    pub fn title(&self) -> String {
+        let name = self.alert_name.as_deref().filter(|name| !name.trim().is_empty());
+        let title = name.unwrap_or(&self.alert_id);
+        title.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+}
+
+/// All messages of one claim.
+#[derive(Debug)]
+pub struct Claim {
+    pub claim_id: i64,
+    pub messages: Vec<Message>,
+}
+
+/// What a channel says of a message that its receiver accepted.
+#[derive(Debug, Default)]
+pub struct Receipt {
+    /// Who accepted it: a host name.
+    pub host: Option<String>,
+    /// What it said.
+    pub answer: String,
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn message() -> Message {
+        Message {
+            delivery_key: Uuid::from_u128(7),
+            alert_id: "a1".into(),
+            user_id: Some("u1".into()),
+            alert_name: Some("VIX above 30".into()),
+            text: "VIX is 32.5".into(),
+            priority: "normal".into(),
+            channels: vec!["email".into()],
+            recipients: HashMap::new(),
+            alert_data: RawValue::from_string("{}".into()).unwrap(),
+            attempt: 1,
+            enqueued_at: DateTime::UNIX_EPOCH,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The way of a message to its receiver through one channel, and what stands on it:
+//!
+//! ```text
+//! breaker open? ─▶ rate limit of the recipient ─▶ place at the host ─▶ place of the channel ─▶ send ─▶ quick second tries
+//! ```
+//!
+//! What cannot go now is deferred, which costs no retry.
+
+mod breaker;
+mod host;
+mod load;
+mod pace;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use crate::channels::Channel;
+use crate::config::{self, Config};
+use crate::message::{classes, ErrorKind, Message, Receipt, Recipient, SendError};
+use breaker::{Health, State};
+use host::{Host, Pass};
+use pace::Pace;
+
+/// Hosts remembered for each channel. Users choose them, so there may be many.
+const MAX_HOSTS: usize = 4096;
+/// The part of the messages in flight that may wait for their recipient's rate.
+const WAITING_PART: u32 = 4;
+
+/// A channel with its bounds.
+pub struct Route {
+    name: String,
+    channel: Arc<dyn Channel>,
+    places: Semaphore,
+    pace: Pace,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    limits: config::Limits,
+    breaker: config::Breaker,
+    quick_retries: Vec<Duration>,
+}
+
+/// What became of a message.
+pub struct Sent {
+    pub result: Result<Receipt, SendError>,
+    /// Of the last try alone.
+    pub took: Duration,
+}
+
+impl Sent {
+    fn quick_pause(&self) -> Option<Duration> {
+        self.result.as_ref().err().and_then(SendError::quick_pause)
+    }
+}
+
+impl Route {
+    pub fn new(name: &str, channel: Arc<dyn Channel>, concurrency: u32, config: &Config) -> Self {
+        let quotas = channel.pace().into_iter().chain(config.limits.per_recipient);
+        let waiting = (config.worker.max_in_flight / WAITING_PART).max(1);
+        let waiting = Arc::new(Semaphore::new(waiting as usize));
+        Self {
+            name: name.to_owned(),
+            places: Semaphore::new(concurrency as usize),
+            pace: Pace::new(quotas, waiting, config.limits.max_wait),
+            channel,
+            hosts: Mutex::default(),
+            limits: config.limits.clone(),
+            breaker: config.breaker.clone(),
+            quick_retries: config.worker.quick_retries.clone(),
+        }
+    }
+
+    /// Without the bounds, which are for many messages.
+    pub fn channel(&self) -> &dyn Channel {
+        &*self.channel
+    }
+
+    /// Sends one message to one recipient, or says that it is to wait.
+    pub async fn send(&self, message: &Message, recipient: &Recipient) -> Sent {
+        // An address that names no host is refused by the channel.
+        let host = self.host(&self.channel.destination(&recipient.address).unwrap_or_default());
+        let (place, pass) = match self.admit(&host, recipient).await {
+            Ok(admitted) => admitted,
+            Err(error) => return Sent { result: Err(error), took: Duration::ZERO },
+        };
+        let mut sent = self.attempt(&host, message, recipient).await;
+        drop(place);
+        if sent.quick_pause().is_some() {
+            match host.second_try() {
+                Ok(_leave) => self.try_again(&host, message, recipient, &mut sent).await,
+                Err(error) => sent.result = Err(error),
+            }
+        }
+        if pass.record(health(&sent.result)) {
+            let (open, half_open) = (self.count(State::Open), self.count(State::HalfOpen));
+            warn!(channel = self.name, open, half_open, "a host's breaker has opened or closed");
+            debug!(host = self.channel.destination(&recipient.address), "it is this one's");
+        }
+        sent
+    }
+
+    async fn admit<'a>(
+        &'a self,
+        host: &'a Host,
+        recipient: &Recipient,
+    ) -> Result<(OwnedSemaphorePermit, Pass<'a>), SendError> {
+        if let Some(refusal) = host.refusal(&self.breaker) {
+            return Err(refusal);
+        }
+        self.pace.turn(&recipient.address).await?;
+        let place = host.place(&self.limits).await?;
+        // It may have opened in the meantime.
+        let pass = host.admit(&self.breaker)?;
+        Ok((place, pass))
+    }
+
+    /// Within the attempt, as long as that may help.
+    async fn try_again(
+        &self,
+        host: &Host,
+        message: &Message,
+        recipient: &Recipient,
+        sent: &mut Sent,
+    ) {
+        for pause in &self.quick_retries {
+            let Some(asked) = sent.quick_pause() else { return };
+            sleep(upward((*pause).max(asked))).await;
+            let Ok(_place) = host.place(&self.limits).await else { return };
+            *sent = self.attempt(host, message, recipient).await;
+        }
+    }
+
+    async fn attempt(&self, host: &Host, message: &Message, recipient: &Recipient) -> Sent {
+        let _place = self.places.acquire().await;
+        let _running = host.start();
+        let started = Instant::now();
+        let result = self.channel.send(message, recipient).await;
+        Sent { result, took: started.elapsed() }
+    }
+
+    fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = self.hosts.lock();
+        if let Some(host) = hosts.get(name) {
+            return host.clone();
+        }
+        if hosts.len() >= MAX_HOSTS {
+            hosts.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_unremarkable());
+        }
+        if hosts.len() >= MAX_HOSTS {
+            hosts.retain(|_, host| Arc::strong_count(host) > 1);
+        }
+        let host = Arc::new(Host::new(self.limits.host_concurrency));
+        hosts.insert(name.to_owned(), host.clone());
+        host
+    }
+
+    /// Hosts whose breaker is in this state.
+    fn count(&self, state: State) -> usize {
+        self.hosts.lock().values().filter(|host| host.state() == state).count()
+    }
+}
+
+/// What an attempt says of its host. Who refuses a message, or asks for a pause, is alive; of the first it says nothing
+/// where the message was not sent at all.
+fn health(result: &Result<Receipt, SendError>) -> Health {
+    match result {
+        Ok(_) => Health::Alive,
+        Err(error) => match error.kind {
+            ErrorKind::Throttled { .. } => Health::Alive,
+            ErrorKind::Transient if classes::is_the_hosts(&error.class) => Health::Dead,
+            _ => Health::Unknown,
+        },
+    }
+}
+
+fn deferred(class: &str, text: &str, retry_after: Duration) -> SendError {
+    SendError::new(ErrorKind::Throttled { retry_after }, class, text)
+}
+
+/// A pause with jitter, which only adds: up to a quarter.
+fn upward(pause: Duration) -> Duration {
+    pause + pause.mul_f64(rand::random_range(0.0..0.25))
+}

@@ -109,7 +109,7 @@ BEGIN
   IF channels = '{}' THEN
     RETURN 'no_channels';
   END IF;
-  expires_at := fired[7];
+  expires_at := fired[7]::timestamptz;
   data := alert || jsonb_build_object('message', message, 'user_id', user_id);
   message_key := _message_key();
   IF expires_at <= started THEN

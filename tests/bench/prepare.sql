@@ -17,6 +17,21 @@ BEGIN
 END
 $$;
 
+-- The same to webhooks.
+CREATE PROCEDURE fill_webhooks(thousands integer) LANGUAGE plpgsql AS $$
+BEGIN
+  FOR t IN 1 .. thousands LOOP
+    PERFORM pgalert.deliver_alerts(ARRAY(SELECT jsonb_build_object(
+      'alert', jsonb_build_object('id', gen_random_uuid(), 'name', 'VIX above 30',
+                                  'condition', jsonb_build_object('type', 'macro', 'entity', 'VIX', 'op', '>', 'value', 30),
+                                  'channels', jsonb_build_array('webhook')),
+      'user_id', 'user-' || (random() * 99999)::integer, 'message', 'VIX exceeded 30 (current: 32.5) ' || clock_timestamp() || i)
+      FROM generate_series(1, 1000) i));
+    COMMIT;
+  END LOOP;
+END
+$$;
+
 -- Claims `size` at a time and reports in parts, each in a transaction of its own, until `messages` are done or none is left.
 -- Building the outcomes is counted too; a driver does that elsewhere.
 CREATE PROCEDURE drain(messages integer, size integer, part integer, INOUT rate double precision DEFAULT NULL) LANGUAGE plpgsql AS $$

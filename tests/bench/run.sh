@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures pgalert in a private cluster (fsync on), each figure as a ratio to another of the same run.
-#   tests/bench/run.sh [firing] [claiming] [snapshot] [latency] [wal]      default: all
+#   tests/bench/run.sh [firing] [claiming] [snapshot] [latency] [wal] [sending]      default: all
 #   BENCH_MINUTES=5    how long the snapshot is held
 set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
@@ -99,4 +99,18 @@ if wanted wal; then
   sql -c 'CALL drain(2147483647, 500, 100)' >/dev/null
   line 'WAL bytes a message, fired one by one: whole life, firing alone' \
     "$(sql -c "SELECT round((pg_current_wal_insert_lsn() - '$before') / 20000)")" "$(sql -c "SELECT round(('$fired'::pg_lsn - '$before') / 20000)")" ''
+fi
+
+if wanted sending; then
+  empty
+  cargo build --quiet --release --package pgalert-driver
+  cargo build --quiet --release --package e2e --bin sending
+  target=${CARGO_TARGET_DIR:-$repo/target}/release
+  export PGALERT_BENCH_DRIVER=$target/pgalert DATABASE_URL="host=$PGHOST user=postgres dbname=bench"
+  read -r driven bare < <("$target/sending" rate 20000)
+  line 'pgalert run to a local HTTP sink / the same client in a bare loop, /s' "$driven" "$bare" "$(ratio "$driven" "$bare")"
+  read -r half most < <("$target/sending" latency 300)
+  line 'commit to receipt, driver asleep: p50, p99 in ms' "$half" "$most" ''
+  read -r first least most < <("$target/sending" memory 200000)
+  line 'memory of the daemon over 200,000 sends: after a tenth, least, most in MiB' "$first" "$least-$most" "$(ratio "$most" "$first")"
 fi

@@ -11,6 +11,7 @@ mod copy; // a restored or copied database pages nobody until a person confirms
 mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
 mod dkim; // signatures of mails, as another implementation sees them
+mod guard; // recipients' URLs lead to no internal address
 mod mail; // what arrives at a real SMTP server
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, AUTH, its refusals
@@ -21,4 +22,5 @@ mod signature; // Standard Webhooks, as another implementation sees them
 mod smtp; // a server that breaks off, stalls or lies
 mod stress; // the queue under everything at once: nothing lost, nothing twice
 mod templates; // preview, check, and what a broken one costs
+mod transport; // HTTP servers that do each bad thing
 mod wake; // live inboxes and sleeping drivers

@@ -116,13 +116,19 @@ async fn plain(mut stream: TcpStream, manner: &Manner) -> std::io::Result<()> {
     }
 }
 
-/// The tests' requests fit into one read, or two: head and body.
+/// The first byte of a TLS client.
+const TLS_HANDSHAKE: u8 = 22;
+
+/// The tests' requests fit into one read, or two: head and body. Who begins TLS with a server that has none is answered too.
 async fn request(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
     let mut request = String::new();
     let mut part = [0; 65_536];
     while !request.contains("\r\n\r\n") || request.ends_with("\r\n\r\n") {
         let read = stream.read(&mut part).await?;
         if read == 0 {
+            break;
+        }
+        if request.is_empty() && part[0] == TLS_HANDSHAKE {
             break;
         }
         request.push_str(&String::from_utf8_lossy(&part[..read]));

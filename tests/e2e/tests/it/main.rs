@@ -4,6 +4,7 @@
 // A test reports by panicking, and so do the helpers here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bounds; // breakers, rate limits, bounds of a host, quick second tries
 mod channels; // Slack, SMS and JSON channels: what their receivers get, and what their answers mean
 mod common;
 mod connect; // the way to the database: TLS, several servers, a failover, passwords

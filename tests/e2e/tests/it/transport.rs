@@ -95,7 +95,7 @@ async fn a_certificate_must_be_trusted_and_of_the_right_name() {
     );
     assert_refused(&run(&mut with_ca(&url("127.0.0.1"))).await, "Transient, tls", "another name");
 
-    let plain = Rude::start(Manner::Says(OK.into())).await;
+    let plain = Webhook::start().await;
     let ended = run(&mut test_command(&format!("https://{}/", plain.address))).await;
     assert_refused(&ended, "Transient, tls", "no TLS at all");
     let silent = Rude::start(Manner::Silent).await;

@@ -12,6 +12,7 @@ use anyhow::bail;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::{mpsc, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{sleep, timeout_at, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -131,7 +132,8 @@ pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
         config.database.environment.clone(),
         config.worker.clone(),
     ));
-    let (stop, give_up) = (claimer.stop.clone(), claimer.sender.give_up.clone());
+    let (stop, under_way) = (claimer.stop.clone(), UnderWay::of(&claimer.sender));
+    let give_up = under_way.give_up.clone();
     let worker = claimer.worker.clone();
     let mut claims = tokio::spawn(claimer.run());
     info!(worker, "running");
@@ -149,31 +151,55 @@ pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
     });
     upkeep.abort();
     stop.cancel();
-    let sender = claims.await.map_err(|e| Fault::of::<()>("claimer", Err(e)))?;
+    let end = Instant::now() + config.worker.shutdown_grace;
+    match timeout_at(end, &mut claims).await {
+        Ok(Ok(_sender)) => {}
+        Ok(Err(error)) => bail!(Fault::of::<()>("claimer", Err(error))),
+        Err(_) => {
+            warn!("{STUCK_CLAIM}");
+            claims.abort();
+        }
+    }
     let in_flight = config.worker.max_in_flight as usize - room.available_permits();
-    finish(sender, reporter, &config, in_flight).await?;
+    finish(under_way, reporter, &config, end, in_flight).await?;
     info!("stopped");
     Ok(())
 }
 
+const STUCK_CLAIM: &str =
+    "the database does not answer a claim: what it may have claimed will be taken over";
+
+/// What is being sent, when the claimer that owns the sender may not come back.
+struct UnderWay {
+    tasks: TaskTracker,
+    give_up: CancellationToken,
+}
+
+impl UnderWay {
+    fn of(sender: &Sender) -> Self {
+        Self { tasks: sender.tasks.clone(), give_up: sender.give_up.clone() }
+    }
+}
+
 /// Lets what is in flight end within the grace, then gives up the rest; the reporter reports and releases.
 async fn finish(
-    sender: Sender,
+    under_way: UnderWay,
     reporter: JoinHandle<Tally>,
     config: &Config,
+    end: Instant,
     in_flight: usize,
 ) -> anyhow::Result<Tally> {
     let grace = config.worker.shutdown_grace;
-    sender.tasks.close();
-    if tokio::time::timeout(grace, sender.tasks.wait()).await.is_err() {
+    let UnderWay { tasks, give_up } = under_way;
+    tasks.close();
+    if timeout_at(end, tasks.wait()).await.is_err() {
         warn!(
             grace_s = grace.as_secs(),
             in_flight, "not all was sent within the grace: the rest is given back"
         );
-        sender.give_up.cancel();
-        sender.tasks.wait().await;
+        give_up.cancel();
+        tasks.wait().await;
     }
-    drop(sender);
     match tokio::time::timeout(grace.max(Duration::from_secs(5)), reporter).await {
         Ok(tally) => Ok(tally.map_err(|e| Fault::of::<()>("reporter", Err(e)))?),
         Err(_) => bail!("the last outcomes could not be reported: their claims will be taken over and sent again"),
@@ -216,7 +242,8 @@ async fn send_all(
     }
     let skipped = database::count_waiting(client).await?;
     let Parts { mut claimer, reporter } = assemble(&config, &params, false, patience).await?;
-    let (stop, give_up) = (claimer.stop.clone(), claimer.sender.give_up.clone());
+    let under_way = UnderWay::of(&claimer.sender);
+    let (stop, give_up) = (claimer.stop.clone(), under_way.give_up.clone());
     let stopped = stop.clone();
     tokio::spawn(async move {
         signals.next().await;
@@ -225,9 +252,16 @@ async fn send_all(
         give_up.cancel();
     });
     // What was sent is reported, whatever ended it.
-    let ended = until_empty(&mut claimer, &mut upkeep, &environment).await;
-    let Claimer { sender, .. } = claimer;
-    let tally = finish(sender, reporter, &config, 0).await?;
+    let grace = config.worker.shutdown_grace;
+    let (ended, rest) = tokio::select! {
+        ended = until_empty(&mut claimer, &mut upkeep, &environment) => (ended, grace),
+        () = async { stopped.cancelled().await; sleep(grace).await } => {
+            warn!("{STUCK_CLAIM}");
+            (Ok(()), Duration::ZERO)
+        }
+    };
+    drop(claimer);
+    let tally = finish(under_way, reporter, &config, Instant::now() + rest, 0).await?;
     ended?;
     Ok(Summary { tally, skipped, stopped: stopped.is_cancelled() })
 }

@@ -1,10 +1,9 @@
 //! What the sends of one channel to one host share: places, a breaker, and how busy it is.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::breaker::{Breaker, Health, Leave, State};
@@ -18,7 +17,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 pub struct Host {
-    places: Arc<Semaphore>,
+    places: Semaphore,
     /// Messages that may wait for a second try: they hold no place meanwhile.
     second_tries: Semaphore,
     breaker: Mutex<Breaker>,
@@ -73,7 +72,7 @@ impl Drop for Waiting<'_> {
 impl Host {
     pub fn new(places: u32) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(places as usize)),
+            places: Semaphore::new(places as usize),
             second_tries: Semaphore::new(places as usize),
             breaker: Mutex::new(Breaker::new(Instant::now())),
             load: Mutex::default(),
@@ -106,8 +105,8 @@ impl Host {
 
     /// A place among those that may send to this host at once. Where that would take too long the message gives way, so
     /// that a host that hangs does not fill the driver with messages of its own.
-    pub async fn place(&self, limits: &config::Limits) -> Result<OwnedSemaphorePermit, SendError> {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
+    pub async fn place(&self, limits: &config::Limits) -> Result<SemaphorePermit<'_>, SendError> {
+        if let Ok(place) = self.places.try_acquire() {
             return Ok(place);
         }
         let expected = self.load.lock().expected_wait(limits.host_concurrency, Instant::now());
@@ -116,7 +115,7 @@ impl Host {
         }
         self.load.lock().wait();
         let _waiting = Waiting(self);
-        match timeout(limits.max_wait, self.places.clone().acquire_owned()).await {
+        match timeout(limits.max_wait, self.places.acquire()).await {
             Ok(Ok(place)) => Ok(place),
             _ => Err(busy(limits.max_wait)),
         }

@@ -1,7 +1,7 @@
 //! The way of a message to its receiver through one channel, and what stands on it:
 //!
 //! ```text
-//! breaker open? ─▶ rate limit of the recipient ─▶ place at the host ─▶ place of the channel ─▶ send ─▶ quick second tries
+//! rate limit of the recipient ─▶ place at the host ─▶ place of the channel ─▶ breaker ─▶ send ─▶ quick second tries
 //! ```
 //!
 //! What cannot go now is deferred, which costs no retry.
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
@@ -42,6 +42,13 @@ pub struct Route {
     limits: config::Limits,
     breaker: config::Breaker,
     quick_retries: Vec<Duration>,
+}
+
+/// Held while it is sent.
+struct Places<'a> {
+    _at_host: SemaphorePermit<'a>,
+    /// None only where the channel was closed, which nobody does.
+    _of_channel: Option<SemaphorePermit<'a>>,
 }
 
 /// What became of a message.
@@ -83,12 +90,11 @@ impl Route {
     pub async fn send(&self, message: &Message, recipient: &Recipient) -> Sent {
         // An address that names no host is refused by the channel.
         let host = self.host(&self.channel.destination(&recipient.address).unwrap_or_default());
-        let (place, pass) = match self.admit(&host, recipient).await {
+        let (places, pass) = match self.admit(&host, recipient).await {
             Ok(admitted) => admitted,
             Err(error) => return Sent { result: Err(error), took: Duration::ZERO },
         };
-        let mut sent = self.attempt(&host, message, recipient).await;
-        drop(place);
+        let mut sent = self.attempt(&host, places, message, recipient).await;
         if sent.quick_pause().is_some() {
             match host.second_try() {
                 Ok(_leave) => self.try_again(&host, message, recipient, &mut sent).await,
@@ -107,15 +113,20 @@ impl Route {
         &'a self,
         host: &'a Host,
         recipient: &Recipient,
-    ) -> Result<(OwnedSemaphorePermit, Pass<'a>), SendError> {
+    ) -> Result<(Places<'a>, Pass<'a>), SendError> {
         if let Some(refusal) = host.refusal(&self.breaker) {
             return Err(refusal);
         }
         self.pace.turn(&recipient.address).await?;
-        let place = host.place(&self.limits).await?;
-        // It may have opened in the meantime.
+        let places = self.places(host).await?;
+        // The last step: the breaker may have opened while it waited.
         let pass = host.admit(&self.breaker)?;
-        Ok((place, pass))
+        Ok((places, pass))
+    }
+
+    async fn places<'a>(&'a self, host: &'a Host) -> Result<Places<'a>, SendError> {
+        let at_host = host.place(&self.limits).await?;
+        Ok(Places { _at_host: at_host, _of_channel: self.places.acquire().await.ok() })
     }
 
     /// Within the attempt, as long as that may help.
@@ -129,13 +140,18 @@ impl Route {
         for pause in &self.quick_retries {
             let Some(asked) = sent.quick_pause() else { return };
             sleep(upward((*pause).max(asked))).await;
-            let Ok(_place) = host.place(&self.limits).await else { return };
-            *sent = self.attempt(host, message, recipient).await;
+            let Ok(places) = self.places(host).await else { return };
+            *sent = self.attempt(host, places, message, recipient).await;
         }
     }
 
-    async fn attempt(&self, host: &Host, message: &Message, recipient: &Recipient) -> Sent {
-        let _place = self.places.acquire().await;
+    async fn attempt(
+        &self,
+        host: &Host,
+        _places: Places<'_>,
+        message: &Message,
+        recipient: &Recipient,
+    ) -> Sent {
         let _running = host.start();
         let started = Instant::now();
         let result = self.channel.send(message, recipient).await;

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod driver;
 pub mod mail;
 pub mod postfix;
+pub mod rude;
 pub mod smtp;
 pub mod tools;
 pub mod webhook;

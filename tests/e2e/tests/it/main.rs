@@ -4,6 +4,7 @@
 // A test reports by panicking, and so do the helpers here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bounds; // breakers, rate limits, bounds of a host, quick second tries
 mod channels; // Slack, SMS and JSON channels: what their receivers get, and what their answers mean
 mod common;
 mod connect; // the way to the database: TLS, several servers, a failover, passwords
@@ -12,6 +13,7 @@ mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
 mod dkim; // signatures of mails, as another implementation sees them
 mod held; // what others keep open costs a poll nothing
+mod guard; // recipients' URLs lead to no internal address
 mod mail; // what arrives at a real SMTP server
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, its refusals
@@ -22,4 +24,5 @@ mod signature; // Standard Webhooks, as another implementation sees them
 mod smtp; // a server that breaks off, stalls or lies
 mod stress; // the queue under everything at once: nothing lost, nothing twice
 mod templates; // preview, check, and what a broken one costs
+mod transport; // HTTP servers that do each bad thing
 mod wake; // live inboxes and sleeping drivers

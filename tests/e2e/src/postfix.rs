@@ -140,7 +140,7 @@ virtual_mailbox_base = {folder}/mail
 virtual_mailbox_maps = inline:{{ann@example.org=ann/, bob@example.org=bob/, slow@example.org=slow/}}
 virtual_uid_maps = static:{NOBODY}
 virtual_gid_maps = static:{NOBODY}
-smtpd_recipient_restrictions = check_recipient_access inline:{{later@example.org={{defer 4.2.0 the mailbox is busy}}, slow@example.org={{sleep 5}}}}, reject_unauth_destination
+smtpd_recipient_restrictions = check_recipient_access inline:{{ {{later@example.org = 450 4.2.0 the mailbox is busy}}, {{slow@example.org = sleep 5}} }}, reject_unauth_destination
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {key}

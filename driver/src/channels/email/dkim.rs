@@ -14,9 +14,8 @@ use rsa::RsaPrivateKey;
 
 use crate::config::{ConfigError, Email};
 
-/// Each of them that a mail has. The last two are signed as one-click unsubscription asks (RFC 8058).
-const SIGNED: &[&str] =
-    &["From", "To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type"];
+/// Each of them that a mail has. Content-Type is not among them: lettre keeps it with the body. The last two are signed as one-click unsubscription asks (RFC 8058).
+const SIGNED: &[&str] = &["From", "To", "Subject", "Date", "Message-ID", "MIME-Version"];
 const SIGNED_WITH_UNSUBSCRIPTION: &[&str] = &["List-Unsubscribe", "List-Unsubscribe-Post"];
 
 const RSA: &str = "1.2.840.113549.1.1.1";

@@ -66,36 +66,6 @@ async fn write_a_million(session: &Session) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_poll_does_not_walk_a_large_transaction_that_is_open_or_rolled_back() {
-    let (database, session) = start().await;
-    fire(&session, 1).await;
-    assert_eq!(work(&session, "delivered").await, 1);
-    let large = database.connect().await;
-    large.batch_execute("BEGIN").await.unwrap();
-    write_a_million(&large).await;
-    for _ in 0..3 {
-        let cost = poll(&session).await;
-        assert!(cost < IDLE, "{cost} pages while it is open");
-    }
-    large.batch_execute("ROLLBACK").await.unwrap();
-    until("the cursor has moved on past what was rolled back", LIMIT, async || {
-        let cost = poll(&session).await;
-        if cost < IDLE {
-            Ok(())
-        } else {
-            Err(cost)
-        }
-    })
-    .await;
-    for _ in 0..3 {
-        let cost = poll(&session).await;
-        assert!(cost < IDLE, "{cost} pages after it was rolled back");
-    }
-    fire(&session, 3).await;
-    assert_eq!(work(&session, "delivered").await, 3, "what comes after it is claimed");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_was_open_when_the_cursor_moved_on_is_claimed_when_it_commits() {
     let (database, session) = start().await;
     fire(&session, 1).await;

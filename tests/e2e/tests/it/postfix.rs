@@ -41,12 +41,13 @@ async fn each_recipient_of_a_user_has_an_outcome_of_its_own() {
         .unwrap();
     once(&mut with_postfix("once", &database, &postfix, &authority)).await;
     let outcomes = texts(&session, "SELECT split_part(r.address, '@', 1) || ' ' || f.error_class || ' ' || f.error FROM pgalert.delivery_failures f JOIN pgalert.recipients r USING (recipient_id) ORDER BY 1").await;
-    assert_eq!(outcomes.len(), 3, "{outcomes:?}");
+    assert_eq!(outcomes.len(), 3, "{outcomes:?}\n{}", postfix.log());
     assert!(
         outcomes[0].starts_with("later smtp.4xx ")
             && outcomes[0].contains("4.2.0")
             && outcomes[0].contains("the mailbox is busy"),
-        "{outcomes:?}"
+        "{outcomes:?}\n{}",
+        postfix.log()
     );
     assert!(
         outcomes[1].starts_with("nobody smtp.5xx ") && outcomes[1].contains("5.1.1"),
@@ -63,7 +64,7 @@ async fn each_recipient_of_a_user_has_an_outcome_of_its_own() {
         let key =
             &texts(&session, "SELECT delivery_key::text FROM pgalert.alert_deliveries").await[0];
         assert!(mail.contains(&format!("Message-ID: <{key}@example.com>")), "{mail}");
-        assert!(mail.contains("using TLSv1.3"), "{mail}");
+        assert!(mail.contains("with ESMTPS id"), "{mail}");
     }
     assert_eq!(
         texts(&session, "SELECT state FROM pgalert.alert_dlq ORDER BY 1").await,

@@ -33,7 +33,8 @@ use guard::Guard;
 
 /// Bytes of an answer that are read; its beginning is quoted in errors.
 const MAX_ANSWER_BYTES: usize = 65_536;
-const IDLE_CONNECTIONS_PER_HOST: usize = 32;
+/// Of a connection that is kept for the next request.
+const MAX_IDLE: Duration = Duration::from_secs(30);
 const PRODUCT: &str = concat!("pgalert/", env!("CARGO_PKG_VERSION"));
 
 type Pool = Client<Connector, Full<Bytes>>;
@@ -67,7 +68,7 @@ impl Http {
             Client::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .pool_timer(TokioTimer::new())
-                .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
+                .pool_idle_timeout(MAX_IDLE)
                 .build(Connector::new(
                     guard,
                     tls.clone(),

@@ -1,5 +1,6 @@
 //! What the sends of one channel to one host share: places, a breaker, and how busy it is.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -15,6 +16,9 @@ use crate::message::SendError;
 /// For `host_busy`.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often a message that waits looks whether it should go on waiting.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub struct Host {
     places: Semaphore,
@@ -109,16 +113,30 @@ impl Host {
         if let Ok(place) = self.places.try_acquire() {
             return Ok(place);
         }
+        self.give_way(limits)?;
+        self.load.lock().wait();
+        let _waiting = Waiting(self);
+        let mut turn = pin!(self.places.acquire());
+        let end = Instant::now() + limits.max_wait;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if let Ok(Ok(place)) = timeout(LOOK_EVERY.min(left), turn.as_mut()).await {
+                return Ok(place);
+            }
+            if left.is_zero() {
+                return Err(busy(limits.max_wait));
+            }
+            // The host may hang by now. Each that gives way shortens the queue for the rest.
+            self.give_way(limits)?;
+        }
+    }
+
+    fn give_way(&self, limits: &config::Limits) -> Result<(), SendError> {
         let expected = self.load.lock().expected_wait(limits.host_concurrency, Instant::now());
         if expected > limits.max_wait {
             return Err(busy(expected));
         }
-        self.load.lock().wait();
-        let _waiting = Waiting(self);
-        match timeout(limits.max_wait, self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(busy(limits.max_wait)),
-        }
+        Ok(())
     }
 
     /// Leave to wait for a second try. What finds too many waiting is deferred: whether the fault was a blip is found out

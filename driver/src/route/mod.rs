@@ -8,14 +8,13 @@
 
 mod breaker;
 mod host;
+mod hosts;
 mod load;
 mod pace;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -23,12 +22,11 @@ use tracing::{debug, warn};
 use crate::channels::Channel;
 use crate::config::{self, Config};
 use crate::message::{classes, ErrorKind, Message, Receipt, Recipient, SendError};
-use breaker::{Health, State};
+use breaker::Health;
 use host::{Host, Pass};
+use hosts::{Breakers, Hosts};
 use pace::Pace;
 
-/// Hosts remembered for each channel. Users choose them, so there may be many.
-const MAX_HOSTS: usize = 4096;
 /// The part of the messages in flight that may wait for their recipient's rate.
 const WAITING_PART: u32 = 4;
 
@@ -38,7 +36,7 @@ pub struct Route {
     channel: Arc<dyn Channel>,
     places: Semaphore,
     pace: Pace,
-    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    hosts: Hosts,
     limits: config::Limits,
     breaker: config::Breaker,
     quick_retries: Vec<Duration>,
@@ -74,7 +72,7 @@ impl Route {
             places: Semaphore::new(concurrency as usize),
             pace: Pace::new(quotas, waiting, config.limits.max_wait),
             channel,
-            hosts: Mutex::default(),
+            hosts: Hosts::new(config.limits.host_concurrency),
             limits: config.limits.clone(),
             breaker: config.breaker.clone(),
             quick_retries: config.worker.quick_retries.clone(),
@@ -89,7 +87,8 @@ impl Route {
     /// Sends one message to one recipient, or says that it is to wait.
     pub async fn send(&self, message: &Message, recipient: &Recipient) -> Sent {
         // An address that names no host is refused by the channel.
-        let host = self.host(&self.channel.destination(&recipient.address).unwrap_or_default());
+        let host =
+            self.hosts.get(&self.channel.destination(&recipient.address).unwrap_or_default());
         let (places, pass) = match self.admit(&host, recipient).await {
             Ok(admitted) => admitted,
             Err(error) => return Sent { result: Err(error), took: Duration::ZERO },
@@ -102,8 +101,9 @@ impl Route {
             }
         }
         if pass.record(health(&sent.result)) {
-            let (open, half_open) = (self.count(State::Open), self.count(State::HalfOpen));
-            warn!(channel = self.name, open, half_open, "a host's breaker has opened or closed");
+            let Breakers { closed, open, half_open } = self.hosts.breakers();
+            let channel = &self.name;
+            warn!(channel, closed, open, half_open, "a host's breaker has opened or closed");
             debug!(host = self.channel.destination(&recipient.address), "it is this one's");
         }
         sent
@@ -156,27 +156,6 @@ impl Route {
         let started = Instant::now();
         let result = self.channel.send(message, recipient).await;
         Sent { result, took: started.elapsed() }
-    }
-
-    fn host(&self, name: &str) -> Arc<Host> {
-        let mut hosts = self.hosts.lock();
-        if let Some(host) = hosts.get(name) {
-            return host.clone();
-        }
-        if hosts.len() >= MAX_HOSTS {
-            hosts.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_unremarkable());
-        }
-        if hosts.len() >= MAX_HOSTS {
-            hosts.retain(|_, host| Arc::strong_count(host) > 1);
-        }
-        let host = Arc::new(Host::new(self.limits.host_concurrency));
-        hosts.insert(name.to_owned(), host.clone());
-        host
-    }
-
-    /// Hosts whose breaker is in this state.
-    fn count(&self, state: State) -> usize {
-        self.hosts.lock().values().filter(|host| host.state() == state).count()
     }
 }
 

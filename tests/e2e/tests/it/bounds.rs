@@ -321,7 +321,8 @@ async fn one_host_that_hangs_does_not_stop_the_other_nine() {
     let settings = [
         ("HTTP_TIMEOUT", "10m"),
         ("LIMITS_HOST_CONCURRENCY", "4"),
-        ("LIMITS_MAX_WAIT", "500ms"),
+        // Longer than this test may take: they give way because the host ends nothing.
+        ("LIMITS_MAX_WAIT", "90s"),
         ("WORKER_MAX_IN_FLIGHT", "100"),
         ("WORKER_BATCH_SIZE", "50"),
         ("WORKER_SHUTDOWN_GRACE", "500ms"),
@@ -330,9 +331,16 @@ async fn one_host_that_hangs_does_not_stop_the_other_nine() {
     let driver = Driver::start(&mut with("run", &database, &settings));
     ten.until_received(900).await;
     assert_eq!(ten.hanging.count(), 4, "as many as may be sent to one host");
-    until("the rest is deferred", LIMIT, async || match classes(&session).await {
-        classes if classes == ["host_busy waiting 296"] => Ok(()),
-        classes => Err(classes),
+    until("most of the rest is deferred", LIMIT, async || {
+        match number(
+            &session,
+            "SELECT count(*) FROM pgalert.alert_dlq WHERE error_class = 'host_busy'",
+        )
+        .await
+        {
+            200.. => Ok(()),
+            fewer => Err(fewer),
+        }
     })
     .await;
     assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));

@@ -139,8 +139,7 @@ impl Host {
         Ok(())
     }
 
-    /// Leave to wait for a second try. What finds too many waiting is deferred: whether the fault was a blip is found out
-    /// by those.
+    /// Leave to wait for a second try. What finds too many waiting is deferred.
     pub fn second_try(&self) -> Result<SemaphorePermit<'_>, SendError> {
         self.second_tries.try_acquire().map_err(|_| busy(SHORTEST_PAUSE))
     }

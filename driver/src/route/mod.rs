@@ -94,10 +94,11 @@ impl Route {
             Err(error) => return Sent { result: Err(error), took: Duration::ZERO },
         };
         let mut sent = self.attempt(&host, places, message, recipient).await;
-        if sent.quick_pause().is_some() {
+        if sent.quick_pause().is_some() && !self.quick_retries.is_empty() {
             match host.second_try() {
                 Ok(_leave) => self.try_again(&host, message, recipient, &mut sent).await,
-                Err(error) => sent.result = Err(error),
+                // The breaker hears from those that wait whether it was a blip.
+                Err(error) => return Sent { result: Err(error), took: sent.took },
             }
         }
         if pass.record(health(&sent.result)) {

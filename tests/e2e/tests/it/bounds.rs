@@ -10,6 +10,7 @@ use e2e::{
     driver::{once, pgalert},
     say,
     smtp::{Fault, FaultySmtp},
+    tools::free_port,
     until,
     webhook::Answer,
     Cluster, Database, Driver, Session, Webhook,
@@ -85,6 +86,45 @@ async fn a_short_retry_after_is_waited_for_within_the_attempt() {
     let requests = webhook.requests();
     assert_eq!((requests.len(), classes(&session).await), (2, vec![]));
     assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
+}
+
+/// Nobody listens: each of a few waits for its second try, and the rest does not fill the driver meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_connection_is_tried_again_by_a_few_and_the_rest_is_deferred() {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let port = free_port();
+    add_recipient(&session, "ann", "webhook", &format!("http://127.0.0.1:{port}/")).await;
+    add_recipient(&session, "bob", "email", "bob@example.org").await;
+    fire_many(&session, "alert", 40).await;
+    let port = port.to_string();
+    let settings = [
+        ("WORKER_QUICK_RETRIES", "1500ms"),
+        ("LIMITS_HOST_CONCURRENCY", "2"),
+        ("EMAIL_HOST", "127.0.0.1"),
+        ("EMAIL_PORT", &port),
+        ("EMAIL_SECURITY", "none"),
+        ("EMAIL_FROM", "alerts@example.com"),
+    ];
+    once(&mut with("once", &database, &settings)).await;
+    let count = async |class: &str| {
+        number(
+            &session,
+            &format!("SELECT count(*) FROM pgalert.alert_dlq WHERE error_class = '{class}'"),
+        )
+        .await
+    };
+    let (failed, deferred) = (count("connect").await, count("host_busy").await);
+    assert!(failed >= 2 && deferred > 20 && failed + deferred == 40, "{failed}, {deferred}");
+
+    session
+        .execute("SELECT pgalert.deliver_alert('{\"id\": \"mail\", \"channels\": [\"email\"]}', 'bob', 'x')", &[])
+        .await
+        .unwrap();
+    let began = Instant::now();
+    once(&mut with("once", &database, &settings)).await;
+    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert_eq!(count("connect").await, failed + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

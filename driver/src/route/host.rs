@@ -1,11 +1,12 @@
 //! What the sends of one channel to one host share: places, a breaker, and how busy it is.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::breaker::{Breaker, Health, Leave, State};
 use super::load::Load;
@@ -16,6 +17,8 @@ use crate::message::SendError;
 /// For `host_busy`.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Those who wait look so often whether their host still answers.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 pub struct Host {
     places: Arc<Semaphore>,
@@ -23,6 +26,8 @@ pub struct Host {
     second_tries: Semaphore,
     breaker: Mutex<Breaker>,
     load: Mutex<Load>,
+    /// Messages that may wait for it while it ends nothing.
+    waiting_bound: u32,
 }
 
 /// Leave of the breaker. Dropped without a word it says nothing of the host.
@@ -71,8 +76,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl Host {
-    pub fn new(places: u32) -> Self {
+    pub fn new(places: u32, waiting_bound: u32) -> Self {
         Self {
+            waiting_bound,
             places: Arc::new(Semaphore::new(places as usize)),
             second_tries: Semaphore::new(places as usize),
             breaker: Mutex::new(Breaker::new(Instant::now())),
@@ -116,9 +122,16 @@ impl Host {
         }
         self.load.lock().wait();
         let _waiting = Waiting(self);
-        match timeout(limits.max_wait, self.places.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(busy(limits.max_wait)),
+        let end = tokio::time::Instant::now() + limits.max_wait;
+        // One future, which keeps its turn over all looks.
+        let mut turn = pin!(self.places.clone().acquire_owned());
+        loop {
+            match timeout_at(end, timeout(LOOK_AGAIN, &mut turn)).await {
+                Ok(Ok(Ok(place))) => return Ok(place),
+                Ok(Err(_)) if !self.load.lock().is_crowded(self.waiting_bound, Instant::now()) => {}
+                Ok(_) => return Err(busy(SHORTEST_PAUSE)),
+                Err(_) => return Err(busy(limits.max_wait)),
+            }
         }
     }
 

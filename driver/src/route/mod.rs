@@ -29,7 +29,7 @@ use pace::Pace;
 
 /// Hosts remembered for each channel. Users choose them, so there may be many.
 const MAX_HOSTS: usize = 4096;
-/// The part of the messages in flight that may wait for their recipient's rate.
+/// The part of the messages in flight that may wait for their recipient's rate, and that for a host that ends nothing.
 const WAITING_PART: u32 = 4;
 
 /// A channel with its bounds.
@@ -39,6 +39,8 @@ pub struct Route {
     places: Semaphore,
     pace: Pace,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
+    /// For each of them: messages that may wait while it ends nothing.
+    waiting_bound: u32,
     limits: config::Limits,
     breaker: config::Breaker,
     quick_retries: Vec<Duration>,
@@ -60,14 +62,15 @@ impl Sent {
 impl Route {
     pub fn new(name: &str, channel: Arc<dyn Channel>, concurrency: u32, config: &Config) -> Self {
         let quotas = channel.pace().into_iter().chain(config.limits.per_recipient);
-        let waiting = (config.worker.max_in_flight / WAITING_PART).max(1);
-        let waiting = Arc::new(Semaphore::new(waiting as usize));
+        let waiting_bound = (config.worker.max_in_flight / WAITING_PART).max(1);
+        let waiting = Arc::new(Semaphore::new(waiting_bound as usize));
         Self {
             name: name.to_owned(),
             places: Semaphore::new(concurrency as usize),
             pace: Pace::new(quotas, waiting, config.limits.max_wait),
             channel,
             hosts: Mutex::default(),
+            waiting_bound,
             limits: config.limits.clone(),
             breaker: config.breaker.clone(),
             quick_retries: config.worker.quick_retries.clone(),
@@ -153,7 +156,7 @@ impl Route {
         if hosts.len() >= MAX_HOSTS {
             hosts.retain(|_, host| Arc::strong_count(host) > 1);
         }
-        let host = Arc::new(Host::new(self.limits.host_concurrency));
+        let host = Arc::new(Host::new(self.limits.host_concurrency, self.waiting_bound));
         hosts.insert(name.to_owned(), host.clone());
         host
     }

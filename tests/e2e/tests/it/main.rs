@@ -11,6 +11,7 @@ mod copy; // a restored or copied database pages nobody until a person confirms
 mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
 mod dkim; // signatures of mails, as another implementation sees them
+mod hosts; // a host that hangs beside hosts that answer
 mod mail; // what arrives at a real SMTP server
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, AUTH, its refusals

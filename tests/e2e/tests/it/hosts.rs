@@ -15,11 +15,14 @@ const FOR_EACH_OTHER: usize = 100;
 async fn fire_to(session: &Session, user: usize, count: usize) {
     let alerts: Vec<Value> = (0..count)
         .map(|number| {
-            let alert = json!({"id": format!("alert-{user}-{number}"), "channels": ["webhook"]});
-            json!({"alert": alert, "user_id": format!("user-{user}"), "message": "x"})
+            let id = format!("alert-{user}-{number}");
+            let alert = json!({"id": id, "channels": ["webhook"]});
+            json!({"alert": alert, "user_id": format!("user-{user}"), "message": id})
         })
         .collect();
-    session.query("SELECT pgalert.deliver_alerts($1)", &[&alerts]).await.unwrap();
+    let rows =
+        session.query("SELECT status FROM pgalert.deliver_alerts($1)", &[&alerts]).await.unwrap();
+    assert!(rows.iter().all(|row| row.get::<_, &str>(0) == "queued"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +61,8 @@ async fn nine_hosts_get_theirs_while_the_tenth_hangs() {
     })
     .await;
     assert_eq!(hanging.count(), 4, "as many as may be under way to one host");
-    let letters = "SELECT DISTINCT concat_ws(' ', error_class, state, retry_count) FROM pgalert.alert_dlq";
+    let letters =
+        "SELECT DISTINCT concat_ws(' ', error_class, state, retry_count) FROM pgalert.alert_dlq";
     assert_eq!(texts(&session, letters).await, ["host_busy waiting 0"]);
     assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
 }

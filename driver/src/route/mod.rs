@@ -27,7 +27,7 @@ use host::{Host, Pass};
 use hosts::{Breakers, Hosts};
 use pace::Pace;
 
-/// The part of the messages in flight that may wait for their recipient's rate.
+/// The part of the messages in flight that may wait for their recipient's rate, and that for a host that ends nothing.
 const WAITING_PART: u32 = 4;
 
 /// A channel with its bounds.
@@ -65,14 +65,14 @@ impl Sent {
 impl Route {
     pub fn new(name: &str, channel: Arc<dyn Channel>, concurrency: u32, config: &Config) -> Self {
         let quotas = channel.pace().into_iter().chain(config.limits.per_recipient);
-        let waiting = (config.worker.max_in_flight / WAITING_PART).max(1);
-        let waiting = Arc::new(Semaphore::new(waiting as usize));
+        let waiting_bound = (config.worker.max_in_flight / WAITING_PART).max(1);
+        let waiting = Arc::new(Semaphore::new(waiting_bound as usize));
         Self {
             name: name.to_owned(),
             places: Semaphore::new(concurrency as usize),
             pace: Pace::new(quotas, waiting, config.limits.max_wait),
             channel,
-            hosts: Hosts::new(config.limits.host_concurrency),
+            hosts: Hosts::new(config.limits.host_concurrency, waiting_bound),
             limits: config.limits.clone(),
             breaker: config.breaker.clone(),
             quick_retries: config.worker.quick_retries.clone(),

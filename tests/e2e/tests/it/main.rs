@@ -13,6 +13,7 @@ mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
 mod dkim; // signatures of mails, as another implementation sees them
 mod guard; // recipients' URLs lead to no internal address
+mod hosts; // a host that hangs beside hosts that answer
 mod mail; // what arrives at a real SMTP server
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, AUTH, its refusals

@@ -1,6 +1,6 @@
 """An HTTP receiver on a free port of the loopback interface that fails at first: receiver.py FOLDER FAILURES
 
-Prints its port, then each request that arrives and its answer: 503 to the first FAILURES, then 200.
+Prints its port, then each request that arrives and its answer: 500 to the first FAILURES, then 200.
 """
 
 import json
@@ -25,7 +25,7 @@ def pretty(value, margin=""):
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status, answer = (503, "maintenance") if arrivals.count < failures else (200, "thank you")
+        status, answer = (500, "maintenance") if arrivals.count < failures else (200, "thank you")
         arrivals.add("a webhook arrived", "\n".join((
             f"POST {self.path}",
             f"webhook-id: {self.headers['webhook-id']}",

@@ -232,7 +232,7 @@ SELECT pgalert.deliver_alert(
 SQL
 wait_for 10 'the first attempt reaches the receiver' test -e "$out/receiver/1"
 wait_for 10 'the dead letter is there' holds "EXISTS (SELECT FROM pgalert.alert_dlq WHERE user_id = 'ops')"
-say 'The receiver answered 503. In alert_dlq:'
+say 'The receiver answered 500. In alert_dlq:'
 show "SELECT state, retry_count, error_message,
              date_trunc('second', next_retry_at - created_at + interval '0.5 s') AS retry_after
       FROM pgalert.alert_dlq WHERE user_id = 'ops'"

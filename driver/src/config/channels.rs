@@ -53,7 +53,7 @@ repeatable = false
 answer_ok = ""
 retry_after = ""
 hint = ""
-concurrency = 16
+concurrency = 128
 "#;
 
 #[derive(Clone, Debug, Deserialize)]

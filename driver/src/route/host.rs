@@ -26,6 +26,8 @@ pub struct Host {
     second_tries: Semaphore,
     breaker: Mutex<Breaker>,
     load: Mutex<Load>,
+    /// Messages that may wait for it while it ends nothing.
+    waiting_bound: u32,
 }
 
 /// Leave of the breaker. Dropped without a word it says nothing of the host.
@@ -74,8 +76,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl Host {
-    pub fn new(places: u32) -> Self {
+    pub fn new(places: u32, waiting_bound: u32) -> Self {
         Self {
+            waiting_bound,
             places: Semaphore::new(places as usize),
             second_tries: Semaphore::new(places as usize),
             breaker: Mutex::new(Breaker::new(Instant::now())),
@@ -132,15 +135,15 @@ impl Host {
     }
 
     fn give_way(&self, limits: &config::Limits) -> Result<(), SendError> {
-        let expected = self.load.lock().expected_wait(limits.host_concurrency, Instant::now());
-        if expected > limits.max_wait {
+        let (now, load) = (Instant::now(), self.load.lock());
+        let expected = load.expected_wait(limits.host_concurrency, now);
+        if expected > limits.max_wait || load.is_crowded(self.waiting_bound, now) {
             return Err(busy(expected));
         }
         Ok(())
     }
 
-    /// Leave to wait for a second try. What finds too many waiting is deferred: whether the fault was a blip is found out
-    /// by those.
+    /// Leave to wait for a second try. What finds too many waiting is deferred.
     pub fn second_try(&self) -> Result<SemaphorePermit<'_>, SendError> {
         self.second_tries.try_acquire().map_err(|_| busy(SHORTEST_PAUSE))
     }

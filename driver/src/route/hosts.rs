@@ -14,6 +14,8 @@ pub struct Hosts {
     known: Mutex<HashMap<String, Arc<Host>>>,
     /// Places of each.
     places: u32,
+    /// Messages that may wait for each while it ends nothing.
+    waiting_bound: u32,
 }
 
 /// How many hosts' breakers are in each state.
@@ -25,8 +27,8 @@ pub struct Breakers {
 }
 
 impl Hosts {
-    pub fn new(places: u32) -> Self {
-        Self { known: Mutex::default(), places }
+    pub fn new(places: u32, waiting_bound: u32) -> Self {
+        Self { known: Mutex::default(), places, waiting_bound }
     }
 
     /// Where there are too many, those are forgotten that are not in use: first those with no failure to remember.
@@ -42,7 +44,7 @@ impl Hosts {
         if known.len() >= MAX_HOSTS {
             known.retain(|_, host| in_use(host));
         }
-        let host = Arc::new(Host::new(self.places));
+        let host = Arc::new(Host::new(self.places, self.waiting_bound));
         known.insert(name.to_owned(), host.clone());
         host
     }
@@ -80,7 +82,7 @@ mod tests {
 
     #[test]
     fn many_hosts_are_forgotten_but_not_those_in_use_or_with_failures() {
-        let hosts = Hosts::new(1);
+        let hosts = Hosts::new(1, 1);
         let in_use = hosts.get("in use");
         fail(&hosts, "failed");
         for number in 0..2 * MAX_HOSTS {
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn many_hosts_that_fail_are_bounded_too() {
-        let hosts = Hosts::new(1);
+        let hosts = Hosts::new(1, 1);
         for number in 0..2 * MAX_HOSTS {
             fail(&hosts, &number.to_string());
         }

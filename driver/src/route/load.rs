@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// A host that has work and ends none of it for so long hangs, as far as its queue is concerned.
+const STALLED: Duration = Duration::from_secs(1);
 /// The weight of the newest in the mean of how long sends take.
 const WEIGHT: u32 = 8;
 
 #[derive(Debug, Default)]
 pub struct Load {
     waiting: u32,
+    /// When a send ended last.
+    ended: Option<Instant>,
     /// Mean of what has ended.
     service: Duration,
     /// By a number of its own, so that the first is the oldest.
@@ -33,11 +37,20 @@ impl Load {
 
     pub fn end(&mut self, number: u64, now: Instant) {
         let Some(began) = self.running.remove(&number) else { return };
+        self.ended = Some(now);
         let took = now.saturating_duration_since(began);
         self.service = match self.service.is_zero() {
             true => took,
             false => (self.service * (WEIGHT - 1) + took) / WEIGHT,
         };
+    }
+
+    /// More wait than may wait for a host that ends nothing. How long they would wait is not known then: only that they
+    /// take room from messages for others.
+    pub fn is_crowded(&self, bound: u32, now: Instant) -> bool {
+        let Some(oldest) = self.running.values().next().copied() else { return false };
+        let since = self.ended.map_or(oldest, |ended| ended.max(oldest));
+        self.waiting > bound && now.saturating_duration_since(since) >= STALLED
     }
 
     /// Those ahead, each for as long as the mean, or as the oldest has taken already: a host that hangs ends nothing.
@@ -68,5 +81,21 @@ mod tests {
         assert_eq!(load.expected_wait(10, now + 2 * SECOND), 200 * SECOND);
         (0..1000).for_each(|_| load.end_waiting());
         assert_eq!(load.expected_wait(10, now + 2 * SECOND), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_host_is_crowded_when_it_ends_nothing_and_too_many_wait() {
+        let now = Instant::now();
+        let mut load = Load::default();
+        (0..10).for_each(|_| load.wait());
+        assert!(!load.is_crowded(5, now + 60 * SECOND), "nothing is under way");
+        let first = load.start(now);
+        load.start(now);
+        assert!(!load.is_crowded(5, now + SECOND / 2), "it has had no time to answer");
+        assert!(load.is_crowded(5, now + SECOND));
+        assert!(!load.is_crowded(10, now + SECOND), "so many may wait");
+        load.end(first, now + SECOND);
+        assert!(!load.is_crowded(5, now + 3 * SECOND / 2), "it answers");
+        assert!(load.is_crowded(5, now + 2 * SECOND));
     }
 }

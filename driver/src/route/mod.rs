@@ -27,7 +27,7 @@ use host::{Host, Pass};
 use hosts::{Breakers, Hosts};
 use pace::Pace;
 
-/// The part of the messages in flight that may wait for their recipient's rate.
+/// The part of the messages in flight that may wait for their recipient's rate, and that for a host that ends nothing.
 const WAITING_PART: u32 = 4;
 
 /// A channel with its bounds.
@@ -65,14 +65,14 @@ impl Sent {
 impl Route {
     pub fn new(name: &str, channel: Arc<dyn Channel>, concurrency: u32, config: &Config) -> Self {
         let quotas = channel.pace().into_iter().chain(config.limits.per_recipient);
-        let waiting = (config.worker.max_in_flight / WAITING_PART).max(1);
-        let waiting = Arc::new(Semaphore::new(waiting as usize));
+        let waiting_bound = (config.worker.max_in_flight / WAITING_PART).max(1);
+        let waiting = Arc::new(Semaphore::new(waiting_bound as usize));
         Self {
             name: name.to_owned(),
             places: Semaphore::new(concurrency as usize),
             pace: Pace::new(quotas, waiting, config.limits.max_wait),
             channel,
-            hosts: Hosts::new(config.limits.host_concurrency),
+            hosts: Hosts::new(config.limits.host_concurrency, waiting_bound),
             limits: config.limits.clone(),
             breaker: config.breaker.clone(),
             quick_retries: config.worker.quick_retries.clone(),
@@ -94,10 +94,11 @@ impl Route {
             Err(error) => return Sent { result: Err(error), took: Duration::ZERO },
         };
         let mut sent = self.attempt(&host, places, message, recipient).await;
-        if sent.quick_pause().is_some() {
+        if sent.quick_pause().is_some() && !self.quick_retries.is_empty() {
             match host.second_try() {
                 Ok(_leave) => self.try_again(&host, message, recipient, &mut sent).await,
-                Err(error) => sent.result = Err(error),
+                // The breaker hears from those that wait whether it was a blip.
+                Err(error) => return Sent { result: Err(error), took: sent.took },
             }
         }
         if pass.record(health(&sent.result)) {

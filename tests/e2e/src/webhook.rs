@@ -86,11 +86,16 @@ pub struct Webhook {
 
 impl Webhook {
     pub async fn start() -> Webhook {
+        Self::start_at("127.0.0.1").await
+    }
+
+    /// On an address of its own, which makes it a host of its own.
+    pub async fn start_at(ip: &str) -> Webhook {
         let shared = Shared {
             requests: Arc::default(),
             rule: Arc::new(Mutex::new(Arc::new(|_: &Request| Answer::OK))),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(receive).with_state(shared.clone());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

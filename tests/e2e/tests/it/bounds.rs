@@ -6,17 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::common::{add_recipient, fire, fire_many, number, texts, LIMIT};
 use e2e::{
     driver::{once, pgalert},
     say,
     smtp::{Fault, FaultySmtp},
+    tools::free_port,
     until,
     webhook::Answer,
     Cluster, Database, Driver, Session, Webhook,
 };
-use serde_json::{json, Value};
-
-use crate::common::{add_recipient, fire, fire_many, number, texts, LIMIT};
 
 async fn start() -> (Database, Session, Webhook) {
     let (database, webhook) = (Cluster::shared().database().await, Webhook::start().await);
@@ -85,6 +84,45 @@ async fn a_short_retry_after_is_waited_for_within_the_attempt() {
     let requests = webhook.requests();
     assert_eq!((requests.len(), classes(&session).await), (2, vec![]));
     assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
+}
+
+/// Nobody listens: each of a few waits for its second try, and the rest does not fill the driver meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_connection_is_tried_again_by_a_few_and_the_rest_is_deferred() {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let port = free_port();
+    add_recipient(&session, "ann", "webhook", &format!("http://127.0.0.1:{port}/")).await;
+    add_recipient(&session, "bob", "email", "bob@example.org").await;
+    fire_many(&session, "alert", 40).await;
+    let port = port.to_string();
+    let settings = [
+        ("WORKER_QUICK_RETRIES", "1500ms"),
+        ("LIMITS_HOST_CONCURRENCY", "2"),
+        ("EMAIL_HOST", "127.0.0.1"),
+        ("EMAIL_PORT", &port),
+        ("EMAIL_SECURITY", "none"),
+        ("EMAIL_FROM", "alerts@example.com"),
+    ];
+    once(&mut with("once", &database, &settings)).await;
+    let count = async |class: &str| {
+        number(
+            &session,
+            &format!("SELECT count(*) FROM pgalert.alert_dlq WHERE error_class = '{class}'"),
+        )
+        .await
+    };
+    let (failed, deferred) = (count("connect").await, count("host_busy").await);
+    assert!(failed >= 2 && deferred > 20 && failed + deferred == 40, "{failed}, {deferred}");
+
+    session
+        .execute("SELECT pgalert.deliver_alert('{\"id\": \"mail\", \"channels\": [\"email\"]}', 'bob', 'x')", &[])
+        .await
+        .unwrap();
+    let began = Instant::now();
+    once(&mut with("once", &database, &settings)).await;
+    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert_eq!(count("connect").await, failed + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,88 +302,6 @@ async fn each_recipient_has_a_rate_of_its_own() {
     assert_eq!(classes(&session).await, ["rate_limited waiting 3"]);
 }
 
-/// One server that hangs, and nine that answer; messages for `hanging` come first, then those for the nine, mixed.
-struct Ten {
-    hanging: Webhook,
-    others: Vec<Webhook>,
-}
-
-impl Ten {
-    async fn start(session: &Session) -> Self {
-        let hanging = Webhook::start().await;
-        hanging.answer(|_| Answer::after(Duration::from_secs(600)));
-        add_recipient(session, "user-0", "webhook", &hanging.url()).await;
-        let mut others = Vec::new();
-        for number in 1..10 {
-            let server = Webhook::start().await;
-            add_recipient(session, &format!("user-{number}"), "webhook", &server.url()).await;
-            others.push(server);
-        }
-        Self { hanging, others }
-    }
-
-    async fn fire(session: &Session, users: impl Iterator<Item = usize>) {
-        let alerts: Vec<Value> = users
-            .enumerate()
-            .map(|(number, user)| {
-                let id = format!("alert-{user}-{number}");
-                json!({"alert": {"id": id, "channels": ["webhook"]}, "user_id": format!("user-{user}"), "message": id})
-            })
-            .collect();
-        for part in alerts.chunks(500) {
-            session.query("SELECT pgalert.deliver_alerts($1)", &[&part]).await.unwrap();
-        }
-    }
-
-    fn received(&self) -> usize {
-        self.others.iter().map(Webhook::count).sum()
-    }
-
-    async fn until_received(&self, count: usize) {
-        until("the nine have theirs", LIMIT, async || match self.received() >= count {
-            true => Ok(()),
-            false => Err(self.received()),
-        })
-        .await
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_host_that_hangs_does_not_stop_the_other_nine() {
-    let database = Cluster::shared().database().await;
-    let session = database.connect().await;
-    let ten = Ten::start(&session).await;
-    // Three times what may be in flight, for the one that hangs.
-    Ten::fire(&session, (0..300).map(|_| 0)).await;
-    Ten::fire(&session, (0..900).map(|number| 1 + number % 9)).await;
-    let settings = [
-        ("HTTP_TIMEOUT", "10m"),
-        ("LIMITS_HOST_CONCURRENCY", "4"),
-        // Longer than this test may take: they give way because the host ends nothing.
-        ("LIMITS_MAX_WAIT", "90s"),
-        ("WORKER_MAX_IN_FLIGHT", "100"),
-        ("WORKER_BATCH_SIZE", "50"),
-        ("WORKER_SHUTDOWN_GRACE", "500ms"),
-        ("BREAKER_FAILURES", "5"),
-    ];
-    let driver = Driver::start(&mut with("run", &database, &settings));
-    ten.until_received(900).await;
-    assert_eq!(ten.hanging.count(), 4, "as many as may be sent to one host");
-    until("most of the rest is deferred", LIMIT, async || {
-        match number(
-            &session,
-            "SELECT count(*) FROM pgalert.alert_dlq WHERE error_class = 'host_busy'",
-        )
-        .await
-        {
-            200.. => Ok(()),
-            fewer => Err(fewer),
-        }
-    })
-    .await;
-    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_more_is_claimed_while_all_that_may_be_in_flight_hangs() {
     let (database, session, webhook) = start().await;
@@ -423,31 +379,4 @@ async fn a_claim_that_the_database_does_not_answer_does_not_outlast_the_grace() 
         say(&format!("{subcommand}: ended {:?} after SIGTERM", began.elapsed()));
         held.rollback().await.unwrap();
     }
-}
-
-/// Prints the rate at which nine hosts get theirs, with and without a tenth that hangs until its timeout.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn rate_of_nine_hosts_beside_one_that_hangs() {
-    const EACH: usize = 2000;
-    let mut rates = Vec::new();
-    for hangs in [false, true, false, true] {
-        let database = Cluster::shared().database().await;
-        let session = database.connect().await;
-        let ten = Ten::start(&session).await;
-        if !hangs {
-            ten.hanging.answer(|_| Answer::OK);
-        }
-        Ten::fire(&session, (0..10 * EACH).map(|number| number % 10)).await;
-        let settings =
-            [("HTTP_TIMEOUT", "15s"), ("BREAKER_FAILURES", "5"), ("WORKER_LEASE", "60s")];
-        let began = Instant::now();
-        let driver = Driver::start(&mut with("run", &database, &settings));
-        ten.until_received(9 * EACH).await;
-        let rate = (9 * EACH) as f64 / began.elapsed().as_secs_f64();
-        say(&format!("the tenth hangs: {hangs}; the nine get {rate:.0} messages/s"));
-        rates.push(rate);
-        driver.kill();
-    }
-    say(&format!("ratio {:.2}", (rates[1] + rates[3]) / (rates[0] + rates[2])));
 }

@@ -14,6 +14,7 @@ mod cron; // the real pg_cron selects due retries
 mod dkim; // signatures of mails, as another implementation sees them
 mod guard; // recipients' URLs lead to no internal address
 mod held; // what others keep open costs a poll nothing
+mod hosts; // a host that hangs beside hosts that answer
 mod mail; // what arrives at a real SMTP server
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, its refusals

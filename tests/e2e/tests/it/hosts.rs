@@ -1,0 +1,115 @@
+//! A host that hangs takes nothing from hosts that answer, however long its messages would be willing to wait.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use e2e::{
+    driver::pgalert, say, until, webhook::Answer, Cluster, Database, Driver, Session, Webhook,
+};
+use serde_json::{json, Value};
+
+use crate::common::{add_recipient, texts, LIMIT};
+
+const HOSTS: usize = 10;
+
+/// Fires one alert for each number: the user whose it is.
+async fn fire_to(session: &Session, users: impl Iterator<Item = usize>) {
+    let alerts: Vec<Value> = users
+        .enumerate()
+        .map(|(number, user)| {
+            let id = format!("alert-{user}-{number}");
+            let alert = json!({"id": id, "channels": ["webhook"]});
+            json!({"alert": alert, "user_id": format!("user-{user}"), "message": id})
+        })
+        .collect();
+    for part in alerts.chunks(500) {
+        let rows =
+            session.query("SELECT status FROM pgalert.deliver_alerts($1)", &[&part]).await.unwrap();
+        assert!(rows.iter().all(|row| row.get::<_, &str>(0) == "queued"));
+    }
+}
+
+/// Ten users with a host each; that of the first answers as it is told.
+async fn start(first: Answer) -> (Database, Session, Webhook, Vec<Webhook>) {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let mut hosts = Vec::new();
+    for number in 0..HOSTS {
+        let host = Webhook::start_at(&format!("127.0.0.{}", number + 1)).await;
+        add_recipient(&session, &format!("user-{number}"), "webhook", &host.url()).await;
+        hosts.push(host);
+    }
+    let tenth = hosts.remove(0);
+    tenth.answer(move |_| first);
+    (database, session, tenth, hosts)
+}
+
+async fn until_each_has(hosts: &[Webhook], count: usize) {
+    until("each of the nine has all of its messages", LIMIT, async || {
+        let counts: Vec<usize> = hosts.iter().map(Webhook::count).collect();
+        if counts.iter().all(|received| *received == count) {
+            Ok(())
+        } else {
+            Err(counts)
+        }
+    })
+    .await
+}
+
+fn run(database: &Database) -> Command {
+    let mut command = pgalert("run", database);
+    command.env("PGALERT_WORKER_SHUTDOWN_GRACE", "500ms");
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nine_hosts_get_theirs_while_the_tenth_hangs() {
+    /// Far more than may be in flight.
+    const FOR_THE_HANGING: usize = 1000;
+    const FOR_EACH_OTHER: usize = 100;
+    let (database, session, hanging, others) = start(Answer::after(Duration::from_secs(600))).await;
+    fire_to(&session, (0..FOR_THE_HANGING).map(|_| 0)).await;
+    fire_to(&session, (0..9 * FOR_EACH_OTHER).map(|number| 1 + number % 9)).await;
+    let mut command = run(&database);
+    // Nothing ends by a timeout, and all would wait for longer than the test.
+    command
+        .env("PGALERT_HTTP_TIMEOUT", "10m")
+        .env("PGALERT_LIMITS_MAX_WAIT", "10m")
+        .env("PGALERT_LIMITS_HOST_CONCURRENCY", "4")
+        .env("PGALERT_WORKER_MAX_IN_FLIGHT", "200")
+        .env("PGALERT_WORKER_BATCH_SIZE", "100");
+    let driver = Driver::start(&mut command);
+    until_each_has(&others, FOR_EACH_OTHER).await;
+    assert_eq!(hanging.count(), 4, "as many as may be under way to one host");
+    let letters =
+        "SELECT DISTINCT concat_ws(' ', error_class, state, retry_count) FROM pgalert.alert_dlq";
+    assert_eq!(texts(&session, letters).await, ["host_busy waiting 0"]);
+    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
+}
+
+/// Prints the rate at which nine hosts get theirs, with and without a tenth that hangs until its timeout.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn rate_of_nine_hosts_beside_one_that_hangs() {
+    const EACH: usize = 2000;
+    let hanging = Answer::after(Duration::from_secs(600));
+    let mut took = [Duration::ZERO; 2];
+    for _ in 0..3 {
+        for (first, took) in [Answer::OK, hanging].into_iter().zip(&mut took) {
+            let (database, session, _tenth, others) = start(first).await;
+            fire_to(&session, (0..HOSTS * EACH).map(|number| number % HOSTS)).await;
+            let began = Instant::now();
+            let driver = Driver::start(run(&database).env("PGALERT_BREAKER_FAILURES", "5"));
+            until_each_has(&others, EACH).await;
+            *took += began.elapsed();
+            driver.kill();
+        }
+    }
+    let [all_answer, one_hangs] = took.map(|took| 3.0 * 9.0 * EACH as f64 / took.as_secs_f64());
+    say(&format!(
+        "the nine get {all_answer:.0} messages/s, and {one_hangs:.0}/s while the tenth hangs: {:.2}",
+        one_hangs / all_answer
+    ));
+}

@@ -102,7 +102,7 @@ BEGIN
   IF dedup_window IS NOT NULL THEN
     PERFORM _check_window(dedup_window);
   END IF;
-  IF NOT channels <@ '{inapp,email,slack,sms,webhook}' THEN
+  IF NOT channels <@ _builtin_channels() THEN
     PERFORM _check_channels(channels);
   END IF;
   context := _delivery_context(priority);

@@ -9,7 +9,8 @@
 #   isolation  two or more sessions, step by step: what a race must end in
 #   e2e        the driver against real servers: what a user sees (PostgreSQL 15)
 #   demo       what `make demo` shows comes true, and nothing of it stays behind (PostgreSQL 15)
-#   upgrade    each release that was, updated to this one, equals a fresh install
+#   upgrade    each release that was, updated to this one, equals a fresh install; a cluster taken from 16 to 18 by
+#              pg_upgrade keeps its messages
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -92,6 +93,7 @@ run_version() {
     if wanted isolation; then run_files "$version" "$pgxs/isolation/pg_isolation_regress" isolation 'specs/*.spec'; fi
     if wanted upgrade; then run_upgrades "$version" "$pg_config"; fi
     stop_cluster
+    if wanted upgrade && [ "$version" = 18 ]; then step '18 pg_upgrade from 16' "$repo/tests/upgrade/pg_upgrade.sh" || true; fi
   fi
   if wanted e2e && [ "$version" = 15 ]; then run_e2e "$pg_config"; fi
   if wanted demo && [ "$version" = 15 ]; then run_demo; fi

@@ -3,28 +3,13 @@ CREATE TABLE raw (id bigserial PRIMARY KEY, alert_id text, user_id text, message
 INSERT INTO pgalert.recipients (user_id, channel, address) SELECT 'user-' || i, 'email', 'user' || i || '@example.com' FROM generate_series(0, 99999) i;
 ANALYZE pgalert.recipients;
 
-CREATE PROCEDURE fill(thousands integer) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE fill(thousands integer, channel text DEFAULT 'email') LANGUAGE plpgsql AS $$
 BEGIN
   FOR t IN 1 .. thousands LOOP
     PERFORM pgalert.deliver_alerts(ARRAY(SELECT jsonb_build_object(
       'alert', jsonb_build_object('id', gen_random_uuid(), 'name', 'VIX above 30',
                                   'condition', jsonb_build_object('type', 'macro', 'entity', 'VIX', 'op', '>', 'value', 30),
-                                  'channels', jsonb_build_array('email')),
-      'user_id', 'user-' || (random() * 99999)::integer, 'message', 'VIX exceeded 30 (current: 32.5) ' || clock_timestamp() || i)
-      FROM generate_series(1, 1000) i));
-    COMMIT;
-  END LOOP;
-END
-$$;
-
--- The same to webhooks.
-CREATE PROCEDURE fill_webhooks(thousands integer) LANGUAGE plpgsql AS $$
-BEGIN
-  FOR t IN 1 .. thousands LOOP
-    PERFORM pgalert.deliver_alerts(ARRAY(SELECT jsonb_build_object(
-      'alert', jsonb_build_object('id', gen_random_uuid(), 'name', 'VIX above 30',
-                                  'condition', jsonb_build_object('type', 'macro', 'entity', 'VIX', 'op', '>', 'value', 30),
-                                  'channels', jsonb_build_array('webhook')),
+                                  'channels', jsonb_build_array(channel)),
       'user_id', 'user-' || (random() * 99999)::integer, 'message', 'VIX exceeded 30 (current: 32.5) ' || clock_timestamp() || i)
       FROM generate_series(1, 1000) i));
     COMMIT;

@@ -112,7 +112,7 @@ async fn connect() -> Client {
 /// Alerts of as many users, all of which are reached at the sink.
 async fn fire(client: &Client, messages: usize) {
     let thousands = i32::try_from(messages / 1000).unwrap();
-    client.execute("CALL fill_webhooks($1)", &[&thousands]).await.unwrap();
+    client.execute("CALL fill($1, 'webhook')", &[&thousands]).await.unwrap();
 }
 
 async fn register(client: &Client, url: &str) {

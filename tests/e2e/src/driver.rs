@@ -53,22 +53,63 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// Runs a command to its end, which must come within two minutes.
-pub async fn run(command: &mut Command) -> Ended {
-    let child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let id = child.id().to_string();
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
-    let Ok(output) = tokio::time::timeout(Duration::from_secs(120), output).await else {
-        let _ = Command::new("kill").args(["-KILL", &id]).status();
-        panic!("this does not end: {command:?}");
-    };
-    let output = output.unwrap();
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+/// A command that ends by itself, under way; killed when dropped.
+pub struct Running {
+    process: Option<Child>,
+    command: String,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Running {
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running { process: Some(process), command: format!("{command:?}") }
     }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        signal(self.process.as_ref().unwrap(), "-TERM");
+    }
+
+    /// Waits for the end, which must come within two minutes.
+    pub async fn ended(mut self) -> Ended {
+        let child = self.process.take().unwrap();
+        let id = child.id().to_string();
+        let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+        let Ok(output) = tokio::time::timeout(Duration::from_secs(120), output).await else {
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+            panic!("this does not end: {}", self.command);
+        };
+        let output = output.unwrap();
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn signal(process: &Child, name: &str) {
+    let id = process.id().to_string();
+    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+}
+
+/// Runs a command to its end.
+pub async fn run(command: &mut Command) -> Ended {
+    Running::start(command).ended().await
 }
 
 /// `pgalert once`, which must do its work; returns the line that it prints.
@@ -115,6 +156,10 @@ impl Driver {
         .await
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
@@ -127,8 +172,7 @@ impl Driver {
 
     /// Sends SIGTERM, and waits for the end.
     pub async fn terminate(mut self, limit: Duration) -> ExitStatus {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        signal(&self.process, "-TERM");
         let process = &mut self.process;
         until("the driver ends after SIGTERM", limit, async || {
             process.try_wait().unwrap().ok_or("it runs")

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+    },
     time::Duration,
 };
 
@@ -10,6 +13,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
+    serve::ListenerExt,
     Router,
 };
 use serde_json::Value;
@@ -81,6 +85,7 @@ struct Shared {
 pub struct Webhook {
     pub address: SocketAddr,
     shared: Shared,
+    connections: Arc<AtomicUsize>,
     server: JoinHandle<()>,
 }
 
@@ -97,9 +102,14 @@ impl Webhook {
         };
         let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
+        let connections = Arc::<AtomicUsize>::default();
+        let counter = connections.clone();
+        let listener = listener.tap_io(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
         let router = Router::new().fallback(receive).with_state(shared.clone());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Webhook { address, shared, server }
+        Webhook { address, shared, connections, server }
     }
 
     pub fn url(&self) -> String {
@@ -118,6 +128,11 @@ impl Webhook {
 
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// Connections that were ever made.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub fn count(&self) -> usize {

@@ -1,3 +1,4 @@
+\set ECHO none
 -- error_of(command): what a command that must fail says, one part of the error a line.
 CREATE FUNCTION pg_temp.error_of(command text) RETURNS text
 LANGUAGE plpgsql
@@ -13,3 +14,4 @@ EXCEPTION WHEN OTHERS THEN
   RETURN concat_ws(E'\n', SQLSTATE || ': ' || SQLERRM, 'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
 END
 $$;
+\set ECHO all

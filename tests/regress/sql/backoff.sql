@@ -7,8 +7,7 @@ SET intervalstyle = postgres;
 SET datestyle = ISO;
 SET timezone = 'UTC';
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\i :errors
+\i :srcdir/include/errors.sql
 \pset null NULL
 
 -- 1

@@ -5,8 +5,7 @@
 --   4. Anything else is an error that names the key.
 SET search_path = pgalert, public;
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\i :errors
+\i :srcdir/include/errors.sql
 \pset null NULL
 
 -- 1

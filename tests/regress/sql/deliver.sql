@@ -11,16 +11,8 @@
 --    9. Keys are given back by who ended without having reached anybody; not by who reached somebody, not where they are
 --       another's by now.
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\set driver :srcdir '/include/driver.sql'
-\i :errors
-\set ECHO none
-\i :driver
-\set ECHO all
-SET search_path = pgalert, public;
-SET intervalstyle = postgres;
+\i :srcdir/include/begin.sql
 SET timezone = 'UTC';
-\pset null NULL
 CREATE FUNCTION pg_temp.fire(alert text, message text, more jsonb DEFAULT '{}', user_id text DEFAULT 'u1', dedup_window interval DEFAULT NULL)
 RETURNS text LANGUAGE sql AS $$
   SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'channels', '["email"]'::jsonb) || more, user_id, message, dedup_window)

@@ -3,15 +3,7 @@
 --   2. A bad element fails the call, is named in DETAIL by its ordinal, and nothing of the call stays.
 --   3. It returns one row for each element, in order; the delivery_key is that of what was written.
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\set driver :srcdir '/include/driver.sql'
-\i :errors
-\set ECHO none
-\i :driver
-\set ECHO all
-SET search_path = pgalert, public;
-SET intervalstyle = postgres;
-\pset null NULL
+\i :srcdir/include/begin.sql
 INSERT INTO policies (name, daily_limit, dedup_window, lane) VALUES
   ('thrice', 3, '24 hours', 'high'), ('often', NULL, '1 hour', 'low'), ('always', NULL, '0', 'normal'), ('most', 64, '0', 'normal');
 -- What lies in the tables, without what differs each time: keys, numbers, times, and bytes by the width of a header.

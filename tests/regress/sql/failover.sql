@@ -3,14 +3,7 @@
 --   1. A report of messages that the new primary never saw records nothing, though claim and ids are another's by now.
 --   2. Messages of one id, in claims of their own, end each by its own key.
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\set driver :srcdir '/include/driver.sql'
-\i :errors
-\set ECHO none
-\i :driver
-\set ECHO all
-SET search_path = pgalert, public;
-\pset null NULL
+\i :srcdir/include/begin.sql
 INSERT INTO policies (name, daily_limit, dedup_window) VALUES ('plain', NULL, '0');
 CREATE FUNCTION pg_temp.fire(alert text) RETURNS text LANGUAGE sql AS $$
   SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'channels', '["email"]'::jsonb, 'priority', 'plain'), 'u1', 'about ' || alert)

@@ -5,8 +5,7 @@
 --   4. What cannot be hashed is an error, not a wrong hash.
 SET search_path = pgalert, public;
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\i :errors
+\i :srcdir/include/errors.sql
 
 -- 1
 \set vectors_file :srcdir '/../vectors/content_hash.jsonl'

@@ -10,15 +10,7 @@
 --    7. A take-over respects max_messages: the rest can be claimed at once.
 --    8. Messages that have expired become dead letters when they are claimed; a claim of nothing else goes on.
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\set driver :srcdir '/include/driver.sql'
-\i :errors
-\set ECHO none
-\i :driver
-\set ECHO all
-SET search_path = pgalert, public;
-SET intervalstyle = postgres;
-\pset null NULL
+\i :srcdir/include/begin.sql
 INSERT INTO policies (name, daily_limit, dedup_window) VALUES ('plain', NULL, '0');
 CREATE FUNCTION pg_temp.fire(alert text, channels jsonb DEFAULT '["email"]', more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
   SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'channels', channels, 'priority', 'plain') || more, 'u1', 'about ' || alert)

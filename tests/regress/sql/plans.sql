@@ -6,12 +6,7 @@
 --   4. Retry selection reads what is due; report of a retry reads its letters.
 --   5. Firing reads the keys of its alert; the inbox reads what it shows.
 \getenv srcdir PG_ABS_SRCDIR
-\set driver :srcdir '/include/driver.sql'
-\set ECHO none
-\i :driver
-\set ECHO all
-SET search_path = pgalert, public;
-\pset null NULL
+\i :srcdir/include/begin.sql
 DO $$
 DECLARE
   name regclass;

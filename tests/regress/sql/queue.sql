@@ -12,15 +12,7 @@
 --   11. A cursor that has seen the future is an error, not an empty queue.
 --   12. A copy claims nothing, says why, and goes on after confirm_cluster().
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\set driver :srcdir '/include/driver.sql'
-\i :errors
-\set ECHO none
-\i :driver
-\set ECHO all
-SET search_path = pgalert, public;
-SET intervalstyle = postgres;
-\pset null NULL
+\i :srcdir/include/begin.sql
 INSERT INTO policies (name, lane, daily_limit, dedup_window) VALUES ('fast', 'high', NULL, '0'), ('plain', 'normal', NULL, '0'), ('slow', 'low', NULL, '0');
 CREATE FUNCTION pg_temp.fire(alert text, priority text DEFAULT 'plain', channels jsonb DEFAULT '["email"]') RETURNS text LANGUAGE sql AS $$
   SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'channels', channels, 'priority', priority), 'u1', 'about ' || alert)

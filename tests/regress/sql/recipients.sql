@@ -6,10 +6,8 @@
 --   5. Names of channels are added and removed; a built-in one cannot be.
 --   6. With an address its secrets go; a dump has them.
 --   7. A driver gets the addresses in use with their secrets. One that answers 410 Gone is disabled, and no other.
-SET search_path = pgalert, pg_temp, public;
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\i :errors
+\i :srcdir/include/begin.sql
 \set first 'whsec_' `printf 'first-first-first-first-' | base64`
 \set second 'whsec_' `printf 'second-second-second-second-' | base64`
 \set third 'whsec_' `printf 'third-third-third-third-third-' | base64`
@@ -67,8 +65,6 @@ SELECT count(*) FROM recipient_secrets WHERE recipient_id = :b;
 SELECT 'recipient_secrets'::regclass = ANY (extconfig) AS dumped FROM pg_extension WHERE extname = 'pgalert';
 
 -- 7
-\set driver :srcdir '/include/driver.sql'
-\i :driver
 SELECT add_recipient('u7', 'webhook', 'https://gone.example.com/') AS gone, add_recipient('u7', 'webhook', 'https://kept.example.com/"', :'first') AS kept,
        add_recipient('u7', 'email', 'u7@example.com') AS mail, add_recipient('u8', 'webhook', 'https://other.example.com/') AS other \gset
 SELECT rotate_secret(:kept, :'second');

@@ -11,15 +11,7 @@
 --       track_delivery, check_duplicate_delivery.
 --    9. alert_history tells it all, in order.
 \getenv srcdir PG_ABS_SRCDIR
-\set errors :srcdir '/include/errors.sql'
-\set driver :srcdir '/include/driver.sql'
-\i :errors
-\set ECHO none
-\i :driver
-\set ECHO all
-SET search_path = pgalert, public;
-SET intervalstyle = postgres;
-\pset null NULL
+\i :srcdir/include/begin.sql
 INSERT INTO policies (name, retry_schedule, jitter, daily_limit) VALUES
   ('plain', '{5 minutes,30 minutes,2 hours,12 hours,24 hours}', 0, NULL), ('jittery', '{10 minutes,1 hour}', 0.5, NULL), ('never', '{}', 0, NULL);
 CREATE FUNCTION pg_temp.fire(alert text, channels jsonb DEFAULT '["email"]', more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$

@@ -7,12 +7,7 @@
 --      does no harm.
 --   5. maintain() rotates when the slot in use has grown to setting rotate_bytes, and not before.
 \getenv srcdir PG_ABS_SRCDIR
-\set driver :srcdir '/include/driver.sql'
-\set ECHO none
-\i :driver
-\set ECHO all
-SET search_path = pgalert, public;
-\pset null NULL
+\i :srcdir/include/begin.sql
 INSERT INTO policies (name, lane, daily_limit, dedup_window) VALUES ('fast', 'high', NULL, '0'), ('plain', 'normal', NULL, '0'), ('slow', 'low', NULL, '0');
 CREATE FUNCTION pg_temp.fire(alert text, priority text DEFAULT 'plain') RETURNS text LANGUAGE sql AS $$
   SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'channels', '["email"]'::jsonb, 'priority', priority), 'u1', 'about ' || alert)

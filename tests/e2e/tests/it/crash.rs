@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use e2e::{driver::pgalert, say, seed, Cluster, Database, Driver, Webhook};
+use e2e::{
+    driver::{once, pgalert},
+    say, seed, Cluster, Database, Driver, Webhook,
+};
 use fastrand::Rng;
 use tokio::time::sleep;
 
-use crate::common::{add_recipient, check_received, fire_many, until_delivered};
+use crate::common::{add_recipient, check_received, fire_many, number, texts, until_delivered};
 
 const ALERTS: usize = 5000;
 const LIMIT: Duration = Duration::from_secs(120);
@@ -90,4 +93,49 @@ async fn the_driver_outlives_crashes_of_the_server() {
         cut_off >= 3,
         "all was sent after {cut_off} of 5 crashes: the test was too fast to test anything"
     );
+}
+
+/// What was kept in unlogged sequences is as it was at the beginning: who sleeps, when leases were searched and from
+/// where, which page is purged next, when partitions were looked after.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_has_reset_unlogged_sequences_all_goes_on() {
+    let cluster = Cluster::start(&[]);
+    let (database, webhook) = (cluster.database().await, Webhook::start().await);
+    let session = database.connect().await;
+    add_recipient(&session, "ann", "webhook", &webhook.url()).await;
+    fire_many(&session, "before", 20).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "20 delivered, 0 failed, 0 deferred, 0 skipped"
+    );
+    fire_many(&session, "claimed", 20).await;
+    let claimed = "SELECT count(*) FROM pgalert.claim_batch('lost', 10, '1 second')";
+    assert_eq!(number(&session, claimed).await, 10);
+    session
+        .batch_execute("SELECT pgalert.announce_sleep('1 hour'), pgalert.listen_inbox('1 hour'), pgalert.rotate_outbox()")
+        .await
+        .unwrap();
+    let unlogged = "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = 'pgalert'::regnamespace AND c.relkind = 'S' AND c.relpersistence = 'u'
+                    AND CASE WHEN c.relkind = 'S' THEN pg_sequence_last_value(c.oid) END IS NOT NULL ORDER BY 1";
+    assert!(texts(&session, unlogged).await.len() >= 6, "the crash would reset nothing");
+    cluster.crash();
+    cluster.start_server();
+
+    let session = database.connect().await;
+    assert_eq!(texts(&session, unlogged).await, [""; 0], "a crash is said to reset these");
+    fire_many(&session, "after", 20).await;
+    let mut driver = start_driver(&database);
+    until_delivered(&database, 60, LIMIT).await;
+    check_received(&database, &webhook, 60).await;
+    for round in 0..2 {
+        fire_many(&session, &format!("later-{round}"), 20).await;
+        until_delivered(&database, 80 + round * 20, LIMIT).await;
+    }
+    assert!(driver.is_running());
+    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
+    assert_eq!(number(&session, "SELECT count(*) FROM pgalert.open_claims()").await, 0);
+    for _ in 0..3 {
+        assert_eq!(number(&session, "SELECT count(pgalert.rotate_outbox())").await, 1);
+    }
+    assert_eq!(number(&session, "SELECT count(*) FROM pgalert.outbox").await, 0);
 }

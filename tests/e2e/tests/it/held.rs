@@ -9,8 +9,14 @@ use crate::common::{number, LIMIT};
 /// More than an idle poll of a small queue needs; a walk over the rows or the index of a large one needs thousands.
 const IDLE: i64 = 250;
 
-async fn start() -> (Database, Session) {
-    let database = Cluster::shared().database().await;
+/// A cluster in which nobody else works: others' DDL empties a session's caches of the catalog, and the poll after it reads
+/// some 2,000 pages of that.
+fn quiet() -> Cluster {
+    Cluster::start(&["autovacuum=off"])
+}
+
+async fn start(cluster: &Cluster) -> (Database, Session) {
+    let database = cluster.database().await;
     let session = database.connect().await;
     session
         .batch_execute("INSERT INTO pgalert.policies (name, daily_limit, dedup_window) VALUES ('plain', NULL, '0')")
@@ -66,8 +72,39 @@ async fn write_a_million(session: &Session) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_poll_does_not_walk_a_large_transaction_that_is_open_or_rolled_back() {
+    let cluster = quiet();
+    let (database, session) = start(&cluster).await;
+    fire(&session, 1).await;
+    assert_eq!(work(&session, "delivered").await, 1);
+    let large = database.connect().await;
+    large.batch_execute("BEGIN").await.unwrap();
+    write_a_million(&large).await;
+    for _ in 0..3 {
+        let cost = poll(&session).await;
+        assert!(cost < IDLE, "{cost} pages while it is open");
+    }
+    large.batch_execute("ROLLBACK").await.unwrap();
+    until("the cursor has moved on past what was rolled back", LIMIT, async || {
+        let cost = poll(&session).await;
+        if cost < IDLE {
+            Ok(())
+        } else {
+            Err(cost)
+        }
+    })
+    .await;
+    for _ in 0..3 {
+        let cost = poll(&session).await;
+        assert!(cost < IDLE, "{cost} pages after it was rolled back");
+    }
+    fire(&session, 3).await;
+    assert_eq!(work(&session, "delivered").await, 3, "what comes after it is claimed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_open_when_the_cursor_moved_on_is_claimed_when_it_commits() {
-    let (database, session) = start().await;
+    let (database, session) = start(Cluster::shared()).await;
     fire(&session, 1).await;
     assert_eq!(work(&session, "delivered").await, 1);
     let (small, large) = (database.connect().await, database.connect().await);
@@ -92,7 +129,8 @@ async fn what_was_open_when_the_cursor_moved_on_is_claimed_when_it_commits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn under_a_held_snapshot_a_poll_costs_the_same_after_many_deferrals_leases_and_rotations() {
     const MESSAGES: i64 = 1000;
-    let (database, session) = start().await;
+    let cluster = quiet();
+    let (database, session) = start(&cluster).await;
     let held = database.connect().await;
     held.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
     fire(&session, MESSAGES).await;

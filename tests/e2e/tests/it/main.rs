@@ -12,6 +12,7 @@ mod copy; // a restored or copied database pages nobody until a person confirms
 mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
 mod dkim; // signatures of mails, as another implementation sees them
+mod exit; // what cannot be done is said, with its exit code
 mod guard; // recipients' URLs lead to no internal address
 mod held; // what others keep open costs a poll nothing
 mod hosts; // a host that hangs beside hosts that answer
@@ -19,11 +20,14 @@ mod mail; // what arrives at a real SMTP server
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, its refusals
 mod races; // sessions that fire the same thing at the same moment
+mod report; // what was sent is reported, and a lost claim not sent on
+mod resources; // connections and memory that the driver takes
 mod retry; // what failed is tried again, in time, and nothing else
 mod share; // three drivers, SIGTERM, polling, a pooler
 mod signature; // Standard Webhooks, as another implementation sees them
 mod smtp; // a server that breaks off, stalls or lies
 mod stress; // the queue under everything at once: nothing lost, nothing twice
 mod templates; // preview, check, and what a broken one costs
+mod texts; // texts of users arrive whole
 mod transport; // HTTP servers that do each bad thing
 mod wake; // live inboxes and sleeping drivers

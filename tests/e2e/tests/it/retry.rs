@@ -147,23 +147,6 @@ async fn only_the_recipient_that_failed_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_asks_for_a_pause_costs_no_retry() {
-    let (database, session, webhook) = start().await;
-    webhook.answer(|_| Answer { retry_after_s: Some(600), ..Answer::status(429) });
-    fire(&session, "disk", &["webhook"]).await;
-    assert_eq!(
-        once(&mut pgalert("once", &database)).await,
-        "0 delivered, 0 failed, 1 deferred, 0 skipped"
-    );
-    let due: f64 = session
-        .query_one("SELECT extract(epoch FROM next_retry_at - created_at)::float8 FROM pgalert.alert_dlq WHERE state = 'waiting' AND retry_count = 0", &[])
-        .await
-        .unwrap()
-        .get(0);
-    assert!((599.0..660.0).contains(&due), "due after {due} s");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_missing_or_refused_is_told() {
     let (database, session, webhook) = start().await;
     webhook.answer(|_| Answer::status(410));

@@ -123,7 +123,7 @@ async fn a_redirect_is_not_followed() {
 
 /// Both statuses and both forms: the pause is kept, and costs no retry.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_that_is_asked_for_is_kept() {
+async fn a_pause_that_is_asked_for_is_kept_and_costs_no_retry() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(600));
     for (status, value, seconds) in [
         ("429 Slow", date.clone(), 540.0..640.0),

@@ -133,3 +133,81 @@ async fn a_sleeping_driver_is_woken() {
     session.batch_execute("SELECT pg_notify('pgalert_outbox', 'marker')").await.unwrap();
     assert_eq!(next(&mut notifications).await, "marker");
 }
+
+/// Calls of claim_batch so far; they are counted with some delay.
+async fn polls(session: &Session) -> i64 {
+    number(session, "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_user_functions WHERE funcname = 'claim_batch'").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_sleeping_drivers_one_dies_and_the_other_is_woken_and_polls_no_more_than_before() {
+    let (database, webhook) = (Cluster::shared().database().await, Webhook::start().await);
+    let session = database.connect().await;
+    let counted = format!("ALTER DATABASE {} SET track_functions = 'pl'", database.name);
+    session.batch_execute(&counted).await.unwrap();
+    add_recipient(&session, "ann", "webhook", &webhook.url()).await;
+    let mut drivers = Vec::new();
+    for _ in 0..2 {
+        let mut command = pgalert("run", &database);
+        let driver = Driver::start(command.env("PGALERT_DATABASE_POLL_MAX", "60s"));
+        driver.until_logged("running", LIMIT).await;
+        drivers.push(driver);
+    }
+    // Pauses double from 10 ms: then both are in one that ends in 4 s or later.
+    sleep(Duration::from_secs(6)).await;
+    drivers.remove(0).kill();
+    for alert in ["first", "second", "third"] {
+        fire(&session, alert, &["webhook"]).await;
+        let committed = Instant::now();
+        until("the webhook", LIMIT, async || {
+            if webhook.requests().iter().any(|request| request.alert_id() == alert) {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
+        })
+        .await;
+        let latency = committed.elapsed();
+        assert!(latency < Duration::from_secs(2), "{alert} came after {latency:?}");
+        sleep(Duration::from_millis(700)).await;
+    }
+    let polls = until("polls are counted", LIMIT, async || match polls(&session).await {
+        0 => Err(()),
+        polls => Ok(polls),
+    })
+    .await;
+    assert!(polls < 100, "{polls} polls: somebody does not sleep");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_only_polls_says_nothing_of_sleep() {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let counted = format!("ALTER DATABASE {} SET track_functions = 'pl'", database.name);
+    session.batch_execute(&counted).await.unwrap();
+    let mut command = pgalert("run", &database);
+    let _driver = Driver::start(command.env("PGALERT_DATABASE_LISTEN", "false"));
+    until("it has polled", LIMIT, async || match polls(&session).await {
+        polls if polls > 8 => Ok(()),
+        polls => Err(polls),
+    })
+    .await;
+    let said = "SELECT count(pg_sequence_last_value('pgalert.drivers_asleep_until'))";
+    assert_eq!(number(&session, said).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_say_that_one_sleeps_takes_no_transaction_id_and_writes_no_wal() {
+    let cluster = Cluster::start(&["autovacuum = off", "bgwriter_lru_maxpages = 0"]);
+    let session = cluster.database().await.connect().await;
+    let said = "SELECT pgalert.announce_sleep('1 minute'), pgalert.listen_inbox('1 minute')";
+    session.query(said, &[]).await.unwrap();
+    session.batch_execute("CHECKPOINT; BEGIN").await.unwrap();
+    let wal = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
+    let before = number(&session, wal).await;
+    for _ in 0..10 {
+        session.query("SELECT pgalert.announce_sleep('2 minutes')", &[]).await.unwrap();
+    }
+    assert_eq!(number(&session, wal).await, before);
+    assert_eq!(number(&session, "SELECT count(pg_current_xact_id_if_assigned())").await, 0);
+}

@@ -1,0 +1,60 @@
+//! What a command that cannot do its work says, and its exit code.
+
+use std::process::Command;
+
+use e2e::{
+    driver::{pgalert, pgalert_at, run},
+    tools::free_port,
+    Cluster,
+};
+
+use crate::common::LIMIT;
+
+async fn refused(command: &mut Command, code: i32, says: &[&str]) {
+    let ended = e2e::within("the command ends", LIMIT, run(command)).await;
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    assert_eq!(ended.stdout, "");
+    for text in says {
+        assert!(ended.stderr.contains(text), "it does not say \"{text}\": {}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_extension_the_driver_says_what_to_do() {
+    let database = Cluster::shared().empty_database().await;
+    Cluster::shared().database().await; // has made the role courier
+    for command in ["run", "once"] {
+        refused(&mut pgalert(command, &database), 1, &["CREATE EXTENSION pgalert"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_rights_the_driver_says_what_to_do() {
+    let database = Cluster::shared().database().await;
+    for command in ["run", "once"] {
+        let mut command = pgalert_at(command, &database.url("app"));
+        refused(&mut command, 1, &["GRANT pgalert_driver TO"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_are_as_the_help_says() {
+    let database = Cluster::shared().database().await;
+    let nobody = format!("postgresql://courier@127.0.0.1:{}/x", free_port());
+    for command in ["run", "once", "recipients"] {
+        let mut command = pgalert_at(command, &nobody);
+        if command.get_args().any(|argument| argument == "recipients") {
+            command.arg("list");
+        }
+        refused(&mut command, 1, &["error: "]).await;
+    }
+    refused(&mut pgalert("nonsense", &database), 2, &["nonsense"]).await;
+    refused(pgalert("run", &database).arg("--no-such-flag"), 2, &["--no-such-flag"]).await;
+    let mut command = pgalert("run", &database);
+    refused(command.env("PGALERT_WORKER_LEASE", "soon"), 64, &["lease"]).await;
+    let mut command = pgalert("run", &database);
+    refused(command.args(["--config", "/nowhere/pgalert.toml"]), 64, &["/nowhere/pgalert.toml"])
+        .await;
+    refused(&mut pgalert_at("once", "postgresql://x:y:z"), 64, &["error: "]).await;
+    assert_eq!(run(&mut pgalert("once", &database)).await.code, Some(0));
+}

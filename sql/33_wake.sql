@@ -41,12 +41,10 @@ AS $$ SELECT coalesce(pg_sequence_last_value('pgalert.drivers_asleep_until') > p
 CREATE FUNCTION _wake_drivers() RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
-DECLARE
-  until bigint := pg_sequence_last_value('pgalert.drivers_asleep_until');
 BEGIN
-  IF until IS NULL OR until > _now_ms() THEN
+  IF _drivers_asleep() THEN
     PERFORM pg_notify('pgalert_outbox', '');
-    IF until IS NULL THEN
+    IF pg_sequence_last_value('pgalert.drivers_asleep_until') IS NULL THEN
       -- Nobody has said so since the server started: notify for ten seconds, in which a sleeping driver renews it.
       PERFORM setval('pgalert.drivers_asleep_until', _now_ms() + 10000);
     END IF;

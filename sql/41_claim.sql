@@ -237,7 +237,8 @@ END
 $$;
 
 -- {channel: [{"recipient_id", "address", "secrets"?}, …]} of a user, for the channels owed and, on some of them, only the
--- recipients owed; NULL without any. One row, in FROM: there it is inlined. Built as text: the aggregates of jsonb take a memory context for each group.
+-- recipients owed; NULL without any. One row, in FROM: there it is inlined. Built as text: the aggregates of jsonb take a
+-- memory context for each group.
 CREATE FUNCTION _addresses(for_user text, owed text[], owed_recipients jsonb) RETURNS TABLE (recipients jsonb)
 LANGUAGE sql STABLE
 AS $$

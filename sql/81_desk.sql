@@ -218,7 +218,7 @@ BEGIN
       DETAIL = format('It is %s.', coalesce(period::text, 'NULL')), HINT = 'Give an interval from 1 minute to 100 days.';
   END IF;
   bucket := CASE WHEN period <= '2 hours' THEN interval '1 minute' WHEN period <= '2 days' THEN interval '1 hour' ELSE interval '6 hours' END;
-  since := date_bin(bucket, now - period, '2000-01-01 00:00+00') + width;
+  since := date_bin(bucket, now - period, '2000-01-01 00:00+00') + bucket;
   WITH delivery AS MATERIALIZED (
     SELECT date_bin(bucket, s.at, '2000-01-01 00:00+00') AS at, s.channel, s.seconds, sum(s.deliveries)::bigint AS deliveries, sum(s.by_retry)::bigint AS by_retry
     FROM _all_delivery_stats s WHERE s.at >= since GROUP BY 1, 2, 3

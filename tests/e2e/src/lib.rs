@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod driver;
 pub mod mail;
 pub mod postfix;
+pub mod recorder;
 pub mod relay;
 pub mod rude;
 pub mod smtp;

@@ -123,14 +123,20 @@ async fn a_login_that_is_refused_is_no_fault_of_the_mail() {
     for (user, password) in [("courier", "guess"), ("nobody", "hunter2")] {
         let said = once(&mut with_login("once", user, password)).await;
         assert_eq!(said, "0 delivered, 1 failed, 0 deferred, 0 skipped");
-        let letters = "SELECT concat_ws(' ', state, error_class, error_message) FROM pgalert.alert_dlq";
+        let letters =
+            "SELECT concat_ws(' ', state, error_class, error_message) FROM pgalert.alert_dlq";
         let letter = &texts(&session, letters).await[0];
-        assert!(letter.starts_with("waiting smtp.auth ") && letter.contains("(535): 5.7.8"), "{letter}");
+        assert!(
+            letter.starts_with("waiting smtp.auth ") && letter.contains("(535): 5.7.8"),
+            "{letter}"
+        );
         assert!(!letter.contains(password), "{letter}");
         assert_eq!(letter.matches("5.7.8").count(), 1, "{letter}");
         let checked = run(&mut with_login("check", user, password)).await;
         assert!(
-            checked.code == Some(1) && checked.stdout.contains("5.7.8") && checked.stdout.contains("the password"),
+            checked.code == Some(1)
+                && checked.stdout.contains("5.7.8")
+                && checked.stdout.contains("the password"),
             "{checked:?}"
         );
         session.batch_execute("UPDATE pgalert.alert_dlq SET next_retry_at = now()").await.unwrap();

@@ -48,7 +48,7 @@ install_python() {
 }
 
 # The tests run Postfix from folders of their own. The package would configure and start a service of this machine: it is
-# told not to.
+# told not to. Logins are checked by Cyrus SASL.
 install_postfix() {
   local policy=/usr/sbin/policy-rc.d made= result=0
   if dpkg --status postfix 2>/dev/null | grep -q '^Status: .* installed$'; then return; fi
@@ -104,6 +104,7 @@ if [ "${1:-all}" = build ]; then exit; fi
 if command -v dpkg >/dev/null; then
   install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl
   install_postfix
+  install_packages sasl2-bin libsasl2-modules
 fi
 install_python
 unpack_servers

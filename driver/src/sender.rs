@@ -152,8 +152,17 @@ async fn send_one(message: &Message, name: &str, recipient: &Recipient, route: &
         result: Err(SendError::transient("internal", "the channel's code panicked")),
         took: Duration::ZERO,
     });
-    let result = result.map_err(|error| error.hiding_address(&recipient.address));
+    // A receiver may say what nobody else is to read.
+    let result = result.map_err(|error| {
+        let error = error.hiding_address(&recipient.address);
+        recipient.secrets.iter().fold(error, |error, secret| error.hiding(bare(secret.expose())))
+    });
     Outcome::of(message, name, Some(recipient.recipient_id), result, took)
+}
+
+/// Of a signing secret what is secret.
+fn bare(secret: &str) -> &str {
+    secret.strip_prefix("whsec_").unwrap_or(secret)
 }
 
 fn log(message: &Message, outcome: &Outcome) {

@@ -102,6 +102,11 @@ impl JsonChannel {
         let (address, secret) = (url_encoded(address), url_encoded(self.settings.secret.expose()));
         let values = [("address", address.as_str()), ("secret", secret.as_str())];
         let text = fill(&self.settings.url, &values).map_err(bad)?;
+        // No encoding keeps these from leading to another path.
+        let path = text.split(['?', '#']).next().unwrap_or_default();
+        if path.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err(bad("a part of its path is \".\" or \"..\"".into()));
+        }
         let url = Url::parse(&text).map_err(|error| bad(error.to_string()))?;
         match url.scheme() {
             "http" | "https" => Ok(url),

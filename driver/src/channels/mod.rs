@@ -19,7 +19,7 @@ use url::Url;
 use crate::config::{Config, ConfigError};
 use crate::http::Http;
 use crate::message::{Message, Receipt, Recipient, SendError};
-use crate::route::Route;
+use crate::route::{may_wait, Crowd, Route};
 use crate::templates::Templates;
 
 #[async_trait]
@@ -47,10 +47,11 @@ pub fn configured(config: &Config) -> Result<Channels, ConfigError> {
     let templates = Arc::new(templates(config)?);
     let http = Http::new(&config.http)?;
     let with = || (http.clone(), templates.clone());
+    let crowd = Crowd::new(may_wait(config));
     let mut channels = Channels::new();
     let mut add = |name: &str, channel: Option<Arc<dyn Channel>>, concurrency: u32| {
         if let Some(channel) = channel {
-            let route = Route::new(name, channel, concurrency, config);
+            let route = Route::new(name, channel, concurrency, crowd.clone(), config);
             channels.insert(name.to_owned(), Arc::new(route));
         }
     };

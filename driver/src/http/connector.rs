@@ -40,9 +40,17 @@ pub enum Fault {
     SlowTls(Duration),
 }
 
-/// The system's resolver, without what the guard refuses.
+type Found = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+type Lookup = Arc<dyn Fn(String) -> Found + Send + Sync>;
+
+fn ask_the_system(name: String) -> Found {
+    Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
+}
+
+/// A resolver, without what the guard refuses.
 #[derive(Clone)]
 struct Resolver {
+    lookup: Lookup,
     guard: Option<Arc<Guard>>,
 }
 
@@ -56,10 +64,9 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let guard = self.guard.clone();
+        let (guard, found) = (self.guard.clone(), (self.lookup)(name.as_str().to_owned()));
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(Fault::Name)?;
-            let mut addresses: Vec<SocketAddr> = found.collect();
+            let mut addresses = found.await.map_err(Fault::Name)?;
             if let Some(guard) = guard {
                 addresses.retain(|address| guard.permits(name.as_str(), address.ip()));
             }
@@ -89,7 +96,17 @@ impl Connector {
         connect_timeout: Duration,
         tls_timeout: Duration,
     ) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver { guard: guard.clone() });
+        Self::with_lookup(Arc::new(ask_the_system), guard, tls, connect_timeout, tls_timeout)
+    }
+
+    fn with_lookup(
+        lookup: Lookup,
+        guard: Option<Arc<Guard>>,
+        tls: TlsConnector,
+        connect_timeout: Duration,
+        tls_timeout: Duration,
+    ) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver { lookup, guard: guard.clone() });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         // Shared fairly among a name's addresses; the whole is bounded in `connect`.
@@ -158,5 +175,73 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         Box::pin(self.clone().connect(uri))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+
+    use rustls::{ClientConfig, RootCertStore};
+
+    use super::*;
+
+    const ALLOWED: &str = "127.0.0.2";
+    const INSIDE: &str = "127.0.0.1";
+
+    /// A connector whose name stands for what is next in a list, whenever it is asked for.
+    fn connector(answers: &[&[&str]]) -> (Connector, Arc<Mutex<Vec<Vec<SocketAddr>>>>) {
+        let parse = |ip: &&str| SocketAddr::new(ip.parse().unwrap(), 0);
+        let rest: Vec<Vec<_>> =
+            answers.iter().rev().map(|ips| ips.iter().map(parse).collect()).collect();
+        let rest = Arc::new(Mutex::new(rest));
+        let answers = rest.clone();
+        let lookup = Arc::new(move |_| -> Found {
+            let next = answers.lock().unwrap().pop().expect("one question for one connection");
+            Box::pin(async { Ok(next) })
+        });
+        let guard = Guard::new(&[ALLOWED.to_owned()]).unwrap();
+        let tls =
+            ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+        let second = Duration::from_secs(1);
+        let tls = TlsConnector::from(Arc::new(tls));
+        (Connector::with_lookup(lookup, Some(Arc::new(guard)), tls, second, second), rest)
+    }
+
+    /// The name stands for an allowed address while it is looked at, and for one of this machine when it is called: there is
+    /// no such moment between, since what was looked at is what is connected to.
+    #[tokio::test]
+    async fn a_name_that_changes_its_address_leads_nowhere_else() {
+        let inside = TcpListener::bind((INSIDE, 0)).unwrap();
+        let port = inside.local_addr().unwrap().port();
+        let allowed = TcpListener::bind((ALLOWED, port)).unwrap();
+        inside.set_nonblocking(true).unwrap();
+        let uri: Uri = format!("http://rebound.example:{port}/").parse().unwrap();
+        let (connector, rest) = connector(&[
+            &[ALLOWED],
+            &[INSIDE],
+            &[INSIDE, ALLOWED, "::1"],
+            &["169.254.169.254", "::1", INSIDE],
+            &[ALLOWED],
+        ]);
+        for reached in [true, false, true, false, true] {
+            let left = rest.lock().unwrap().len();
+            match connector.clone().connect(uri.clone()).await {
+                Ok(MaybeHttpsStream::Http(stream)) => {
+                    let peer = stream.inner().peer_addr().unwrap();
+                    assert_eq!((reached, peer.ip().to_string()), (true, ALLOWED.to_owned()));
+                    allowed.accept().unwrap();
+                }
+                Ok(_) => panic!("no TLS was asked for"),
+                Err(fault) => assert!(!reached && matches!(fault, Fault::Blocked), "{fault}"),
+            }
+            assert_eq!(rest.lock().unwrap().len(), left - 1, "it is looked up once");
+        }
+        assert_eq!(inside.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -20,6 +20,7 @@ const CLASSES: &[Class] = &[
     host("dns"),
     host("http.5xx"),
     host("smtp.421"),
+    host("smtp.auth"),
     host("timeout"),
     host("tls"),
     message("bad_address"),

@@ -1,6 +1,8 @@
 //! What the sends of one channel to one host share: places, a breaker, and how busy it is.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -8,6 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::breaker::{Breaker, Health, Leave, State};
+use super::gate::{Gate, Place, Share};
 use super::load::Load;
 use super::{deferred, upward};
 use crate::config;
@@ -20,14 +23,30 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How often a message that waits looks whether it should go on waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// Messages that wait for a place at some host, over all channels.
+pub struct Crowd {
+    waiting: AtomicU32,
+    /// So many may be there. Then those go that wait for a host that ends nothing.
+    bound: u32,
+}
+
+impl Crowd {
+    pub fn new(bound: u32) -> Arc<Self> {
+        Arc::new(Self { waiting: AtomicU32::new(0), bound })
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.bound
+    }
+}
+
 pub struct Host {
-    places: Semaphore,
+    gate: Gate,
     /// Messages that may wait for a second try: they hold no place meanwhile.
     second_tries: Semaphore,
     breaker: Mutex<Breaker>,
     load: Mutex<Load>,
-    /// Messages that may wait for it while it ends nothing.
-    waiting_bound: u32,
+    crowd: Arc<Crowd>,
 }
 
 /// Leave of the breaker. Dropped without a word it says nothing of the host.
@@ -69,20 +88,29 @@ impl Drop for Running<'_> {
 
 struct Waiting<'a>(&'a Host);
 
+impl<'a> Waiting<'a> {
+    fn at(host: &'a Host) -> Self {
+        host.load.lock().wait();
+        host.crowd.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(host)
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.load.lock().end_waiting();
+        self.0.crowd.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Host {
-    pub fn new(places: u32, waiting_bound: u32) -> Self {
+    pub fn new(share: Arc<Share>, second_tries: u32, crowd: Arc<Crowd>) -> Self {
         Self {
-            waiting_bound,
-            places: Semaphore::new(places as usize),
-            second_tries: Semaphore::new(places as usize),
+            gate: Gate::new(share),
+            second_tries: Semaphore::new(second_tries as usize),
             breaker: Mutex::new(Breaker::new(Instant::now())),
             load: Mutex::default(),
+            crowd,
         }
     }
 
@@ -112,32 +140,36 @@ impl Host {
 
     /// A place among those that may send to this host at once. Where that would take too long the message gives way, so
     /// that a host that hangs does not fill the driver with messages of its own.
-    pub async fn place(&self, limits: &config::Limits) -> Result<SemaphorePermit<'_>, SendError> {
-        if let Ok(place) = self.places.try_acquire() {
-            return Ok(place);
-        }
+    pub async fn place(&self, limits: &config::Limits) -> Result<Place<'_>, SendError> {
+        let visit = match self.gate.visit().try_place() {
+            Ok(place) => return Ok(place),
+            Err(visit) => visit,
+        };
         self.give_way(limits)?;
-        self.load.lock().wait();
-        let _waiting = Waiting(self);
-        let mut turn = pin!(self.places.acquire());
-        let end = Instant::now() + limits.max_wait;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if let Ok(Ok(place)) = timeout(LOOK_EVERY.min(left), turn.as_mut()).await {
-                return Ok(place);
+        let _waiting = Waiting::at(self);
+        let permit = {
+            let mut turn = pin!(visit.turn());
+            let end = Instant::now() + limits.max_wait;
+            loop {
+                let left = end.saturating_duration_since(Instant::now());
+                if let Ok(permit) = timeout(LOOK_EVERY.min(left), turn.as_mut()).await {
+                    break permit;
+                }
+                if left.is_zero() {
+                    return Err(busy(limits.max_wait));
+                }
+                // The host may hang by now. Each that gives way shortens the queue for the rest.
+                self.give_way(limits)?;
+                self.gate.adjust();
             }
-            if left.is_zero() {
-                return Err(busy(limits.max_wait));
-            }
-            // The host may hang by now. Each that gives way shortens the queue for the rest.
-            self.give_way(limits)?;
-        }
+        };
+        Ok(visit.with(permit))
     }
 
     fn give_way(&self, limits: &config::Limits) -> Result<(), SendError> {
         let (now, load) = (Instant::now(), self.load.lock());
-        let expected = load.expected_wait(limits.host_concurrency, now);
-        if expected > limits.max_wait || load.is_crowded(self.waiting_bound, now) {
+        let expected = load.expected_wait(self.gate.places(), now);
+        if expected > limits.max_wait || load.is_stalled(now) && self.crowd.is_full() {
             return Err(busy(expected));
         }
         Ok(())

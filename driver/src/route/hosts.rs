@@ -6,16 +6,17 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::breaker::State;
-use super::host::Host;
+use super::gate::Share;
+use super::host::{Crowd, Host};
 
 const MAX_HOSTS: usize = 4096;
 
 pub struct Hosts {
     known: Mutex<HashMap<String, Arc<Host>>>,
-    /// Places of each.
-    places: u32,
-    /// Messages that may wait for each while it ends nothing.
-    waiting_bound: u32,
+    share: Arc<Share>,
+    /// Messages that may wait for their second try at each.
+    second_tries: u32,
+    crowd: Arc<Crowd>,
 }
 
 /// How many hosts' breakers are in each state.
@@ -27,8 +28,8 @@ pub struct Breakers {
 }
 
 impl Hosts {
-    pub fn new(places: u32, waiting_bound: u32) -> Self {
-        Self { known: Mutex::default(), places, waiting_bound }
+    pub fn new(share: Arc<Share>, second_tries: u32, crowd: Arc<Crowd>) -> Self {
+        Self { known: Mutex::default(), share, second_tries, crowd }
     }
 
     /// Where there are too many, those are forgotten that are not in use: first those with no failure to remember.
@@ -44,7 +45,7 @@ impl Hosts {
         if known.len() >= MAX_HOSTS {
             known.retain(|_, host| in_use(host));
         }
-        let host = Arc::new(Host::new(self.places, self.waiting_bound));
+        let host = Arc::new(Host::new(self.share.clone(), self.second_tries, self.crowd.clone()));
         known.insert(name.to_owned(), host.clone());
         host
     }
@@ -76,13 +77,17 @@ mod tests {
         max_pause: Duration::from_secs(60),
     };
 
+    fn no_hosts() -> Hosts {
+        Hosts::new(Share::new(1, 1), 1, Crowd::new(1))
+    }
+
     fn fail(hosts: &Hosts, name: &str) {
         assert!(hosts.get(name).admit(&SETTINGS).unwrap().record(Health::Dead));
     }
 
     #[test]
     fn many_hosts_are_forgotten_but_not_those_in_use_or_with_failures() {
-        let hosts = Hosts::new(1, 1);
+        let hosts = no_hosts();
         let in_use = hosts.get("in use");
         fail(&hosts, "failed");
         for number in 0..2 * MAX_HOSTS {
@@ -96,7 +101,7 @@ mod tests {
 
     #[test]
     fn many_hosts_that_fail_are_bounded_too() {
-        let hosts = Hosts::new(1, 1);
+        let hosts = no_hosts();
         for number in 0..2 * MAX_HOSTS {
             fail(&hosts, &number.to_string());
         }

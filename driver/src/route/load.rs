@@ -45,12 +45,12 @@ impl Load {
         };
     }
 
-    /// More wait than may wait for a host that ends nothing. How long they would wait is not known then: only that they
-    /// take room from messages for others.
-    pub fn is_crowded(&self, bound: u32, now: Instant) -> bool {
+    /// It has work and ends none of it. How long one would wait for it is not known then: only that it takes room from
+    /// messages for others.
+    pub fn is_stalled(&self, now: Instant) -> bool {
         let Some(oldest) = self.running.values().next().copied() else { return false };
         let since = self.ended.map_or(oldest, |ended| ended.max(oldest));
-        self.waiting > bound && now.saturating_duration_since(since) >= STALLED
+        now.saturating_duration_since(since) >= STALLED
     }
 
     /// Those ahead, each for as long as the mean, or as the oldest has taken already: a host that hangs ends nothing.
@@ -84,18 +84,16 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_crowded_when_it_ends_nothing_and_too_many_wait() {
+    fn a_host_is_stalled_when_it_has_work_and_ends_none() {
         let now = Instant::now();
         let mut load = Load::default();
-        (0..10).for_each(|_| load.wait());
-        assert!(!load.is_crowded(5, now + 60 * SECOND), "nothing is under way");
+        assert!(!load.is_stalled(now + 60 * SECOND), "nothing is under way");
         let first = load.start(now);
         load.start(now);
-        assert!(!load.is_crowded(5, now + SECOND / 2), "it has had no time to answer");
-        assert!(load.is_crowded(5, now + SECOND));
-        assert!(!load.is_crowded(10, now + SECOND), "so many may wait");
+        assert!(!load.is_stalled(now + SECOND / 2), "it has had no time to answer");
+        assert!(load.is_stalled(now + SECOND));
         load.end(first, now + SECOND);
-        assert!(!load.is_crowded(5, now + 3 * SECOND / 2), "it answers");
-        assert!(load.is_crowded(5, now + 2 * SECOND));
+        assert!(!load.is_stalled(now + 3 * SECOND / 2), "it answers");
+        assert!(load.is_stalled(now + 2 * SECOND));
     }
 }

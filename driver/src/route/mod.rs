@@ -7,34 +7,43 @@
 //! What cannot go now is deferred, which costs no retry.
 
 mod breaker;
+mod gate;
 mod host;
 mod hosts;
 mod load;
 mod pace;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::channels::Channel;
 use crate::config::{self, Config};
 use crate::message::{classes, ErrorKind, Message, Receipt, Recipient, SendError};
 use breaker::Health;
+use gate::{Place, Share};
+pub use host::Crowd;
 use host::{Host, Pass};
 use hosts::{Breakers, Hosts};
 use pace::Pace;
 
-/// The part of the messages in flight that may wait for their recipient's rate, and that for a host that ends nothing.
+/// The part of the messages in flight that may wait for their recipient's rate, and that for hosts that end nothing.
 const WAITING_PART: u32 = 4;
+
+/// A send that takes longer makes room for another of its channel.
+const LINGERS: Duration = Duration::from_millis(250);
 
 /// A channel with its bounds.
 pub struct Route {
     name: String,
     channel: Arc<dyn Channel>,
     places: Semaphore,
+    /// For sends that linger: as many again.
+    aside: Semaphore,
     pace: Pace,
     hosts: Hosts,
     limits: config::Limits,
@@ -44,9 +53,9 @@ pub struct Route {
 
 /// Held while it is sent.
 struct Places<'a> {
-    _at_host: SemaphorePermit<'a>,
+    _at_host: Place<'a>,
     /// None only where the channel was closed, which nobody does.
-    _of_channel: Option<SemaphorePermit<'a>>,
+    of_channel: Option<SemaphorePermit<'a>>,
 }
 
 /// What became of a message.
@@ -63,16 +72,23 @@ impl Sent {
 }
 
 impl Route {
-    pub fn new(name: &str, channel: Arc<dyn Channel>, concurrency: u32, config: &Config) -> Self {
+    pub fn new(
+        name: &str,
+        channel: Arc<dyn Channel>,
+        concurrency: u32,
+        crowd: Arc<Crowd>,
+        config: &Config,
+    ) -> Self {
         let quotas = channel.pace().into_iter().chain(config.limits.per_recipient);
-        let waiting_bound = (config.worker.max_in_flight / WAITING_PART).max(1);
-        let waiting = Arc::new(Semaphore::new(waiting_bound as usize));
+        let waiting = Arc::new(Semaphore::new(may_wait(config) as usize));
+        let most = config.limits.host_concurrency;
         Self {
             name: name.to_owned(),
             places: Semaphore::new(concurrency as usize),
+            aside: Semaphore::new(concurrency as usize),
             pace: Pace::new(quotas, waiting, config.limits.max_wait),
             channel,
-            hosts: Hosts::new(config.limits.host_concurrency, waiting_bound),
+            hosts: Hosts::new(Share::new(concurrency, most), most, crowd),
             limits: config.limits.clone(),
             breaker: config.breaker.clone(),
             quick_retries: config.worker.quick_retries.clone(),
@@ -127,7 +143,7 @@ impl Route {
 
     async fn places<'a>(&'a self, host: &'a Host) -> Result<Places<'a>, SendError> {
         let at_host = host.place(&self.limits).await?;
-        Ok(Places { _at_host: at_host, _of_channel: self.places.acquire().await.ok() })
+        Ok(Places { _at_host: at_host, of_channel: self.places.acquire().await.ok() })
     }
 
     /// Within the attempt, as long as that may help.
@@ -149,15 +165,30 @@ impl Route {
     async fn attempt(
         &self,
         host: &Host,
-        _places: Places<'_>,
+        mut places: Places<'_>,
         message: &Message,
         recipient: &Recipient,
     ) -> Sent {
         let _running = host.start();
         let started = Instant::now();
-        let result = self.channel.send(message, recipient).await;
+        let mut sending = pin!(self.channel.send(message, recipient));
+        let result = match timeout(LINGERS, sending.as_mut()).await {
+            Ok(result) => result,
+            Err(_) => {
+                let aside = self.aside.try_acquire();
+                if aside.is_ok() {
+                    places.of_channel = None;
+                }
+                sending.await
+            }
+        };
         Sent { result, took: started.elapsed() }
     }
+}
+
+/// Of the messages in flight.
+pub fn may_wait(config: &Config) -> u32 {
+    (config.worker.max_in_flight / WAITING_PART).max(1)
 }
 
 /// What an attempt says of its host. Who refuses a message, or asks for a pause, is alive; of the first it says nothing

@@ -4,6 +4,7 @@
 //! the log. Faults that show without an alert (syntax, unknown names) end the program at its start; the others `pgalert
 //! check` and `pgalert preview` find.
 
+mod bounds;
 pub mod context;
 mod filters;
 
@@ -12,6 +13,7 @@ pub use filters::cut;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 
 use minijinja::value::Value;
@@ -25,6 +27,8 @@ use crate::message::SendError;
 
 /// Steps of a template of the user's, as minijinja counts them: some tens of milliseconds.
 const FUEL: u64 = 500_000;
+/// Of macros, blocks, included templates and loops: minijinja's own limit takes more of a thread's stack than there is.
+const MAX_DEPTH: usize = 50;
 /// What one renders to.
 const MAX_RENDERED_BYTES: usize = 1 << 20;
 /// Of a template's file.
@@ -53,6 +57,8 @@ pub enum Fault {
     Render(minijinja::Error),
     #[error("it did not render to JSON: {0}; values bring their own quotes, as in {{\"text\": {{{{ message }}}}}}")]
     NotJson(serde_json::Error),
+    #[error("minijinja panicked in it")]
+    Panic,
     #[error("there is no such template")]
     Missing,
 }
@@ -113,9 +119,12 @@ impl Templates {
 
     fn render_own(&self, name: &str, context: &Value) -> Result<String, Fault> {
         let template = self.own.get_template(name).map_err(Fault::Render)?;
-        let mut output = Bounded(Vec::new());
-        template.render_captured_to(context, &mut output).map_err(Fault::Render)?;
-        valid(name, String::from_utf8_lossy(&output.0).into_owned())
+        let rendered = catch_unwind(AssertUnwindSafe(|| {
+            let mut output = Bounded(Vec::new());
+            template.render_captured_to(context, &mut output).map(|_| output.0)
+        }));
+        let output = rendered.map_err(|_| Fault::Panic)?.map_err(Fault::Render)?;
+        valid(name, String::from_utf8_lossy(&output).into_owned())
     }
 
     fn render_builtin(&self, name: &str, context: &Value) -> Result<String, Fault> {
@@ -169,6 +178,8 @@ fn refused(name: &str, fault: &Fault) -> SendError {
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.set_recursion_limit(MAX_DEPTH);
+    bounds::add(&mut environment);
     environment.add_filter("cut", filters::cut);
     environment.add_filter("mrkdwn", filters::mrkdwn);
     environment
@@ -259,5 +270,7 @@ impl Write for Bounded {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

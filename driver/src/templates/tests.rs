@@ -63,6 +63,11 @@ fn what_fails_with_an_alert_is_sent_as_the_builtin_has_it() {
     for source in [
         "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", // fuel
         "{% for a in range(999) %}{{ message * 2000 }}{% endfor %}",                    // size
+        "{{ 'a\nb' | indent(1000000000000) }}",                                         // memory
+        "{% block x %}{{ self.x() }}{% endblock %}",                                    // depth
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        "{% include 'email.txt' %}",
         "{{ message.nothing() }}",
         "{{ message | shout }}",
     ] {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     net::TcpStream,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -28,6 +29,15 @@ impl Postfix {
     /// Takes mail for ann@ and bob@example.org, after STARTTLS with a certificate of the authority. later@ is put off,
     /// slow@ is answered after 5 s; a mail may have 20 kB.
     pub fn start(authority: &Authority) -> Postfix {
+        Self::start_for(authority, None)
+    }
+
+    /// The same, but from those alone who log in with this user and password.
+    pub fn start_guarded(authority: &Authority, user: &str, password: &str) -> Postfix {
+        Self::start_for(authority, Some((user, password)))
+    }
+
+    fn start_for(authority: &Authority, login: Option<(&str, &str)>) -> Postfix {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir()
@@ -38,7 +48,12 @@ impl Postfix {
         }
         // Its processes are of several users.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(folder.join("etc/main.cf"), main_cf(&folder, authority)).unwrap();
+        let mut main_cf = main_cf(&folder, authority);
+        if let Some((user, password)) = login {
+            main_cf += &sasl_cf(&folder);
+            create_login(&folder, user, password);
+        }
+        fs::write(folder.join("etc/main.cf"), main_cf).unwrap();
         fs::write(folder.join("etc/master.cf"), master_cf(port)).unwrap();
         for (name, owner) in [("data", "postfix"), ("mail", "nobody")] {
             run(as_root("chown").args(["-R", owner]).arg(folder.join(name)));
@@ -117,6 +132,44 @@ fn as_root(program: &str) -> Command {
     let mut command = Command::new("sudo");
     command.arg(program);
     command
+}
+
+const REALM: &str = "example.org";
+
+/// Cyrus SASL, with a database of logins that is this server's own.
+fn sasl_cf(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = cyrus
+smtpd_sasl_path = smtpd
+cyrus_sasl_config_path = {folder}/etc/sasl
+smtpd_sasl_local_domain = {REALM}
+smtpd_tls_auth_only = yes
+smtpd_client_restrictions = permit_sasl_authenticated, reject
+"
+    )
+}
+
+fn create_login(folder: &Path, user: &str, password: &str) {
+    let sasl = folder.join("etc/sasl");
+    let logins = sasl.join("logins");
+    fs::create_dir(&sasl).unwrap();
+    let conf = format!(
+        "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {}\nmech_list: PLAIN LOGIN\n",
+        logins.display()
+    );
+    fs::write(sasl.join("smtpd.conf"), conf).unwrap();
+    let mut create = Command::new("/usr/sbin/saslpasswd2")
+        .args(["-p", "-c", "-u", REALM, "-f"])
+        .arg(&logins)
+        .arg(user)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    create.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    assert!(create.wait().unwrap().success(), "saslpasswd2 failed");
+    run(as_root("chown").arg("postfix").arg(&logins));
 }
 
 fn main_cf(folder: &Path, authority: &Authority) -> String {

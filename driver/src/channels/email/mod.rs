@@ -10,7 +10,6 @@ use std::{fs, io};
 use async_trait::async_trait;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::response::{Category, Code, Detail, Severity};
 use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use tokio::time::timeout;
@@ -22,12 +21,11 @@ use crate::templates::Templates;
 pub use compose::render;
 use compose::{check_unsubscribe_url, compose, Stationery};
 
-/// 421: the server closes the connection, whatever was asked. Nothing was accepted.
-const SHUTTING_DOWN: Code = Code {
-    severity: Severity::TransientNegativeCompletion,
-    category: Category::Connections,
-    detail: Detail::One,
-};
+/// The server closes the connection, whatever was asked. Nothing was accepted.
+const SHUTTING_DOWN: u16 = 421;
+/// What a server says to a login that is wrong, missing or too weak (RFC 4954). That is this side's fault, not the mail's:
+/// all mails wait until the operator has corrected it.
+const LOGIN_REFUSED: &[u16] = &[530, 534, 535, 538];
 
 struct EmailChannel {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -133,15 +131,16 @@ impl Channel for EmailChannel {
 
 /// The text keeps what the server said, with its enhanced status code: "permanent error (550): 5.1.1 no such user".
 fn classify(error: &SmtpError) -> SendError {
-    let cause =
-        std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    let text = format!("{error}{cause}");
+    let text = error.to_string();
     let refused = || {
         let cause = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
         Some(cause.kind() == io::ErrorKind::ConnectionRefused)
     };
-    if error.status().is_some_and(|code| code == SHUTTING_DOWN) {
+    let status = error.status().map(u16::from);
+    if status == Some(SHUTTING_DOWN) {
         SendError::transient("smtp.421", text).again_soon(true)
+    } else if status.is_some_and(|code| LOGIN_REFUSED.contains(&code)) {
+        SendError::transient("smtp.auth", text)
     } else if error.is_permanent() {
         SendError::permanent("smtp.5xx", text)
     } else if error.is_transient() {

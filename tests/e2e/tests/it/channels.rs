@@ -86,6 +86,13 @@ async fn slacks_refusals_are_permanent_or_throttled() {
     let api = slack.base();
     let settings = [("SLACK_API_URL", api.as_str()), ("SLACK_TOKEN", "xoxb-secret")];
     for (status, body, to, class) in [
+        (429, "rate_limited", "URL", "(Throttled { retry_after: 77s }, slack.ratelimited)"),
+        (
+            429,
+            r#"{"ok": false, "error": "ratelimited"}"#,
+            "#ops",
+            "(Throttled { retry_after: 77s }, slack.ratelimited)",
+        ),
         (
             200,
             r#"{"ok": false, "error": "channel_not_found"}"#,
@@ -104,7 +111,10 @@ async fn slacks_refusals_are_permanent_or_throttled() {
         (410, "channel_is_archived", "URL", "(Permanent, http.410)"),
         (500, "rollup_error", "URL", "(Transient, http.5xx)"),
     ] {
-        slack.answer(move |_| Answer::json(status, body));
+        slack.answer(move |_| Answer {
+            retry_after_s: (status == 429).then_some(77),
+            ..Answer::json(status, body)
+        });
         let url = slack.url();
         let ended = send("slack", if to == "URL" { &url } else { to }, &settings, "down").await;
         assert_eq!(ended.code, Some(1), "{ended:?}");

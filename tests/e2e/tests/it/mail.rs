@@ -121,7 +121,7 @@ async fn starttls_and_auth_with_a_ca_of_ones_own() {
     assert_eq!(mail.messages().len(), 0);
     let errors = texts(&session, "SELECT alert_id || ' ' || error_class || ' ' || error_message FROM pgalert.alert_dlq ORDER BY 1").await;
     assert!(errors[0].contains("wrong-ca tls") && errors[0].contains("certificate"), "{errors:?}");
-    assert!(errors[1].contains("wrong-password smtp.5xx"), "{errors:?}");
+    assert!(errors[1].contains("wrong-password smtp.auth"), "{errors:?}");
     assert!(!errors[1].contains("guess"), "{errors:?}");
 
     fire(&session, "right", &["email"]).await;

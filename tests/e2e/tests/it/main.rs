@@ -15,10 +15,11 @@ mod dkim; // signatures of mails, as another implementation sees them
 mod exit; // what cannot be done is said, with its exit code
 mod guard; // recipients' URLs lead to no internal address
 mod held; // what others keep open costs a poll nothing
+mod hostile; // texts that would forge a header, a command or a request
 mod hosts; // a host that hangs beside hosts that answer
 mod mail; // what arrives at a real SMTP server
 mod names; // pgalert channels and recipients
-mod postfix; // a real Postfix: STARTTLS, its refusals
+mod postfix; // a real Postfix: STARTTLS, logins, its refusals, a connection that breaks off
 mod races; // sessions that fire the same thing at the same moment
 mod report; // what was sent is reported, and a lost claim not sent on
 mod resources; // connections and memory that the driver takes

@@ -160,4 +160,11 @@ async fn an_address_that_is_missing_or_refused_is_told() {
         texts(&session, "SELECT alert_id || ' ' || state || ' ' || error_class FROM pgalert.alert_dlq ORDER BY 1").await,
         ["gone permanent http.410", "nowhere waiting channel_not_configured"]
     );
+    let disabled = "SELECT disabled_reason FROM pgalert.recipients WHERE disabled_at IS NOT NULL";
+    assert_eq!(texts(&session, disabled).await, ["410 Gone: "]);
+    fire(&session, "after", &["webhook"]).await;
+    once(&mut pgalert("once", &database)).await;
+    assert_eq!(webhook.count(), 1, "nothing more is sent there");
+    let class = "SELECT error_class FROM pgalert.alert_dlq WHERE alert_id = 'after'";
+    assert_eq!(texts(&session, class).await, ["no_recipient"]);
 }

@@ -105,6 +105,25 @@ async fn a_certificate_must_be_trusted_and_of_the_right_name() {
     assert!(ended.stderr.contains("TLS handshake within 300ms"), "{ended:?}");
 }
 
+/// Its queue of connections is full, so that the system drops what else comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_takes_no_connection_is_waited_for_as_long_as_is_set() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    let connect = || tokio::net::TcpStream::connect(address);
+    while let Ok(connection) = tokio::time::timeout(Duration::from_millis(200), connect()).await {
+        queued.push(connection.unwrap());
+    }
+    let mut command = test_command(&format!("http://{address}/"));
+    command.env("PGALERT_HTTP_TIMEOUT", "1m").env("PGALERT_HTTP_CONNECT_TIMEOUT", "300ms");
+    let ended = run(&mut command).await;
+    assert_refused(&ended, "Transient, timeout", "no connection");
+    assert!(ended.stderr.contains("no connection within 300ms"), "{ended:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_is_not_followed() {
     let inside = Webhook::start().await;

@@ -75,9 +75,8 @@ async fn the_service_manager_is_told_of_start_life_and_end() {
     for _ in 0..3 {
         manager.until_told("WATCHDOG=1").await;
     }
-    let ends = tokio::spawn(driver.terminate(LIMIT));
-    manager.until_told("STOPPING=1").await;
-    assert!(ends.await.unwrap().success());
+    let (ended, _) = tokio::join!(driver.terminate(LIMIT), manager.until_told("STOPPING=1"));
+    assert!(ended.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,7 @@ BEGIN
            m.accepted_at, m.dlq_id
     FROM _claim_rows(claim) m
     WHERE m.delivery_key IN (SELECT o.delivery_key FROM outcome o)
+    LIMIT (SELECT count(DISTINCT o.delivery_key) FROM outcome o)  -- workers report in about the order of the claim
   ), by_channel AS MATERIALIZED (
     SELECT m.message_id, o.delivery_key, o.channel, bool_or(o.reached) AS reached, bool_and(o.reached) AS all_reached
     FROM outcome o LEFT JOIN message m ON m.delivery_key = o.delivery_key AND o.channel = ANY (m.channels)
@@ -213,7 +214,8 @@ BEGIN
   USING unnest(message_keys, content_hashes, content_keys, day_keys) AS m (delivery_key, content_hash, content_key, day_key)
   WHERE k.key = ANY (ARRAY[m.content_key, m.day_key]) AND k.owner = m.delivery_key
     AND NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
-    AND NOT EXISTS (SELECT FROM alert_deliveries d WHERE d.content_hash = m.content_hash AND d.delivery_key = m.delivery_key);
+    AND NOT EXISTS (SELECT FROM alert_deliveries d
+                    WHERE hashtext(d.content_hash) = hashtext(m.content_hash) AND d.delivery_key = m.delivery_key);
 END
 $$;
 

@@ -26,6 +26,7 @@ use crate::database::{self, DatabaseError};
 use crate::link::Link;
 use crate::reporter::{Reporter, Tally};
 use crate::sender::Sender;
+use crate::supervisor::Supervisor;
 use crate::upkeep;
 
 struct Parts {
@@ -76,6 +77,7 @@ async fn assemble(
     params: &Arc<Params>,
     listens: bool,
     patience: Patience,
+    supervisor: &Supervisor,
 ) -> anyhow::Result<Parts> {
     let worker = worker_name();
     let channels = channels::configured(config)?;
@@ -105,7 +107,8 @@ async fn assemble(
         settings: settings.clone(),
         stop: CancellationToken::new(),
     };
-    let reporter = tokio::spawn(Reporter::new(reports, worker, settings).run(told));
+    let reporter = Reporter::new(reports, worker, settings).run(told);
+    let reporter = tokio::spawn(supervisor.watched("reporter", reporter));
     Ok(Parts { claimer, reporter })
 }
 
@@ -123,19 +126,19 @@ fn worker_name() -> String {
 /// Runs until SIGTERM or SIGINT. An internal loop that ends by itself is an error.
 pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let supervisor = Supervisor::of_environment();
     let Parts { claimer, mut reporter } =
-        assemble(&config, &params, config.database.listen, None).await?;
+        assemble(&config, &params, config.database.listen, None, &supervisor).await?;
     let room = claimer.room.clone();
     let upkeep_link = Link::new(params, "upkeep", false);
-    let mut upkeep = tokio::spawn(upkeep::run(
-        upkeep_link,
-        config.database.environment.clone(),
-        config.worker.clone(),
-    ));
+    let upkeep =
+        upkeep::run(upkeep_link, config.database.environment.clone(), config.worker.clone());
+    let mut upkeep = tokio::spawn(supervisor.watched("upkeep", upkeep));
     let (stop, under_way) = (claimer.stop.clone(), UnderWay::of(&claimer.sender));
     let give_up = under_way.give_up.clone();
     let worker = claimer.worker.clone();
-    let mut claims = tokio::spawn(claimer.run());
+    let mut claims = tokio::spawn(supervisor.watched("claimer", claimer.run()));
+    supervisor.ready();
     info!(worker, "running");
 
     let name = tokio::select! {
@@ -144,6 +147,7 @@ pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
         ended = &mut reporter => bail!(Fault::of("reporter", ended)),
         ended = &mut upkeep => bail!(Fault::of("upkeep", ended)),
     };
+    supervisor.stopping();
     info!("{name}: finishing what is in flight; a second signal gives it up");
     tokio::spawn(async move {
         signals.next().await;
@@ -241,7 +245,8 @@ async fn send_all(
         bail!("held: {reason}");
     }
     let skipped = database::count_waiting(client).await?;
-    let Parts { mut claimer, reporter } = assemble(&config, &params, false, patience).await?;
+    let Parts { mut claimer, reporter } =
+        assemble(&config, &params, false, patience, &Supervisor::of_environment()).await?;
     let under_way = UnderWay::of(&claimer.sender);
     let (stop, give_up) = (claimer.stop.clone(), under_way.give_up.clone());
     let stopped = stop.clone();

@@ -23,6 +23,7 @@ mod reporter;
 mod route;
 mod sample;
 mod sender;
+mod supervisor;
 mod templates;
 mod upkeep;
 

@@ -41,7 +41,8 @@ extension_sql_file!(
         internal::_window_ranges,
     ]
 );
-extension_sql_file!("../../sql/20_settings.sql", name = "settings", requires = ["tables"]);
+extension_sql_file!("../../sql/11_counters.sql", name = "counters", requires = ["tables"]);
+extension_sql_file!("../../sql/20_settings.sql", name = "settings", requires = ["counters"]);
 extension_sql_file!("../../sql/21_recipients.sql", name = "recipients", requires = ["settings"]);
 extension_sql_file!("../../sql/30_dedup.sql", name = "dedup", requires = ["recipients"]);
 extension_sql_file!("../../sql/31_deliver.sql", name = "deliver", requires = ["dedup"]);
@@ -56,4 +57,5 @@ extension_sql_file!("../../sql/60_inbox.sql", name = "inbox", requires = ["dead_
 extension_sql_file!("../../sql/70_cluster.sql", name = "cluster", requires = ["inbox"]);
 extension_sql_file!("../../sql/71_maintain.sql", name = "maintain", requires = ["cluster"]);
 extension_sql_file!("../../sql/80_views.sql", name = "views", requires = ["maintain"]);
+extension_sql_file!("../../sql/81_metrics.sql", name = "metrics", requires = ["views"]);
 extension_sql_file!("../../sql/90_grants.sql", name = "grants", finalize);

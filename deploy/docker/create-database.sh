@@ -3,7 +3,7 @@
 # its secret.
 set -euo pipefail
 psql --no-psqlrc --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" <<'SQL'
-\set password `cat "$PGALERT_PASSWORD_FILE"`
+\set password `cat "$DRIVER_PASSWORD_FILE"`
 CREATE EXTENSION pgalert;
 CREATE ROLE pgalert_daemon LOGIN PASSWORD :'password' IN ROLE pgalert_driver;
 SQL

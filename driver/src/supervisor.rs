@@ -14,6 +14,9 @@ use sd_notify::NotifyState;
 use tokio::time::{interval, MissedTickBehavior};
 use tracing::{error, warn};
 
+/// Where no watchdog says how long a loop may show no life.
+const ASKED_LIFE: Duration = Duration::from_secs(30);
+
 struct Pulse {
     part: &'static str,
     beat: Mutex<Instant>,
@@ -23,6 +26,8 @@ struct Pulse {
 pub struct Supervisor {
     /// The time without a ping after which this process is killed.
     watchdog: Option<Duration>,
+    /// The time within which each loop shows life; None where nobody asks.
+    life: Option<Duration>,
     /// Those of loops that have ended are gone.
     pulses: Arc<Mutex<Vec<Weak<Pulse>>>>,
 }
@@ -34,7 +39,18 @@ impl Supervisor {
 
     fn new(watchdog: Option<Duration>) -> Self {
         let watchdog = watchdog.filter(|time| !time.is_zero());
-        Self { watchdog, pulses: Arc::default() }
+        Self { watchdog, life: watchdog.map(|watchdog| watchdog / 2), pulses: Arc::default() }
+    }
+
+    /// For whom /healthz asks, with a watchdog or without.
+    pub fn asked(mut self) -> Self {
+        self.life = self.life.or(Some(ASKED_LIFE));
+        self
+    }
+
+    /// A loop that has shown no life in time.
+    pub fn asleep(&self) -> Option<&'static str> {
+        self.stuck(self.life?)
     }
 
     /// Runs a loop, and notes that its task gets its turns.
@@ -43,10 +59,10 @@ impl Supervisor {
         part: &'static str,
         future: F,
     ) -> impl Future<Output = F::Output> + use<F> {
-        let watched = self.watchdog.map(|watchdog| {
+        let watched = self.life.map(|life| {
             let pulse = Arc::new(Pulse { part, beat: Mutex::new(Instant::now()) });
             self.pulses.lock().push(Arc::downgrade(&pulse));
-            (pulse, watchdog / 4)
+            (pulse, life / 2)
         });
         async move {
             let Some((pulse, period)) = watched else { return future.await };

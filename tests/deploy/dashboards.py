@@ -35,6 +35,7 @@ check(source["type"] == "prometheus", "the data source is not Prometheus")
 for name, board in dashboards.items():
     variables = [variable["name"] for variable in board["templating"]["list"]]
     check(variables == ["datasource", "job"], f"{name}: variables are {variables}")
+    check(board["templating"]["list"][1]["datasource"]["uid"] == "${datasource}", f"{name}: jobs of another data source")
     panels = board["panels"]
     ids = [panel["id"] for panel in panels]
     check(len(set(ids)) == len(ids), f"{name}: two panels have one id")

@@ -105,7 +105,7 @@ install_pgrx
 if [ "${1:-all}" = build ]; then exit; fi
 
 if command -v dpkg >/dev/null; then
-  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl systemd
+  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl systemd curl
   echo 'postfix postfix/main_mailer_type select No configuration' | as_root debconf-set-selections
   install_without_services postfix prometheus prometheus-alertmanager
 fi

@@ -7,10 +7,14 @@ set -euo pipefail
 
 pgrx_version=0.18.1
 
+is_installed() {
+  [[ $(dpkg-query --show --showformat='${Status}' "$1" 2>/dev/null) == *' installed' ]]
+}
+
 install_packages() {
   local package missing=()
   for package in "$@"; do
-    dpkg --status "$package" 2>/dev/null | grep -q '^Status: .* installed$' || missing+=("$package")
+    is_installed "$package" || missing+=("$package")
   done
   if [ ${#missing[@]} -gt 0 ]; then
     echo "setup: installing ${missing[*]}"
@@ -53,7 +57,7 @@ install_python() {
 install_without_services() {
   local policy=/usr/sbin/policy-rc.d package made= result=0 missing=()
   for package in "$@"; do
-    dpkg --status "$package" 2>/dev/null | grep -q '^Status: .* installed$' || missing+=("$package")
+    is_installed "$package" || missing+=("$package")
   done
   if [ ${#missing[@]} -eq 0 ]; then return; fi
   if [ ! -e $policy ]; then

@@ -18,6 +18,10 @@ env -i PATH="$PATH" DATABASE_URL="host=$PGHOST user=courier dbname=postgres" PGA
   "$PGALERT_TEST_DRIVER" run >"$out/driver.log" 2>&1 </dev/null &
 started+=($!)
 wait_for 20 'the driver shows metrics' curl --silent --fail --output /dev/null "http://$metrics/metrics"
+# What the probes of Kubernetes ask.
+for path in $(sed -n 's/.*httpGet: {path: \([^,]*\),.*/\1/p' "$deploy/kubernetes/deployment.yaml" | sort -u); do
+  wait_for 20 "$path says yes" curl --silent --fail --output /dev/null "http://$metrics$path"
+done
 
 # As deployed, only faster, and of this driver.
 cp -R "$deploy/prometheus" "$out/prometheus"

@@ -92,6 +92,7 @@ DECLARE
   got         integer;
   verdict     text;
   data        jsonb;
+  counted     bigint;  -- counts are taken by assignment: it costs less than PERFORM
 BEGIN
   IF dedup_window IS NOT NULL THEN
     PERFORM _check_window(dedup_window);
@@ -101,6 +102,7 @@ BEGIN
   END IF;
   context := _delivery_context(fired[3]);
   IF channels = '{}' THEN
+    counted := nextval(_counter('no_channels'));
     RETURN 'no_channels';
   END IF;
   data := alert || jsonb_build_object('message', message, 'user_id', user_id);
@@ -109,6 +111,7 @@ BEGIN
                            delivery_key, accepted_at, expires_at, traceparent)
     VALUES (fired[1], user_id, data, _expired_before_sending(), 'expired', 'expired', channels,
             fired[3], fired[5], message_key, started, fired[7]::timestamptz, traceparent);
+    counted := nextval(_counter('expired'));
     RETURN 'expired';
   END IF;
   IF coalesce(dedup_window, context.dedup_window) > '0' THEN
@@ -136,6 +139,7 @@ BEGIN
     verdict := CASE WHEN content = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND day IS NULL THEN 'capped' END;
     IF verdict IS NOT NULL THEN
       INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (fired[1], user_id, verdict, fired[5]);
+      counted := nextval(_counter(verdict));
       RETURN verdict;
     END IF;
   END LOOP;
@@ -147,6 +151,7 @@ BEGIN
     IF channels = '{inapp}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
       VALUES (fired[1], user_id, fired[5], '["inapp"]', message_key, 1, fired[3], started);
+      counted := nextval(_counter('delivered'));
       RETURN 'delivered';
     END IF;
   END IF;
@@ -158,6 +163,7 @@ BEGIN
   IF _drivers_asleep() THEN
     PERFORM _wake_drivers();
   END IF;
+  counted := nextval(_counter('queued'));
   RETURN 'queued';
 END
 $$;

@@ -189,14 +189,17 @@ BEGIN
   END IF;
 
   RETURN QUERY
-  SELECT f.ordinal,
-         CASE WHEN f.ended IS NOT NULL THEN f.ended
-              WHEN verdicts[f.ordinal] = -1 THEN 'duplicate'
-              WHEN verdicts[f.ordinal] = -2 THEN 'capped'
-              WHEN f.channels = '{inapp}' THEN 'delivered'
-              ELSE 'queued' END,
-         CASE WHEN f.ended = 'expired' OR verdicts[f.ordinal] >= 0 THEN f.message_key END
-  FROM unnest(firings) f ORDER BY f.ordinal;
+  SELECT a.ordinal, a.status, a.message_key
+  FROM (SELECT f.ordinal,
+               CASE WHEN f.ended IS NOT NULL THEN f.ended
+                    WHEN verdicts[f.ordinal] = -1 THEN 'duplicate'
+                    WHEN verdicts[f.ordinal] = -2 THEN 'capped'
+                    WHEN f.channels = '{inapp}' THEN 'delivered'
+                    ELSE 'queued' END AS status,
+               CASE WHEN f.ended = 'expired' OR verdicts[f.ordinal] >= 0 THEN f.message_key END AS message_key
+        FROM unnest(firings) f OFFSET 0) AS a
+  WHERE nextval(_counter(a.status)) > 0  -- each is counted
+  ORDER BY a.ordinal;
 END
 $$;
 COMMENT ON FUNCTION deliver_alerts(jsonb[]) IS 'Fires many alerts in one statement, in order, each as deliver_alert would. Elements are {"alert", "user_id", "message", "dedup_window"?, "traceparent"?}; returns a row for each with its ordinal from 1, status and delivery_key. A bad element fails the whole call, its ordinal is in DETAIL. Keep it in a short transaction: others that fire the same wait for it.';

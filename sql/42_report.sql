@@ -70,6 +70,7 @@ BEGIN
            m.priority, m.accepted_at
     FROM reported r JOIN message m USING (message_id)
     WHERE r.finished AND (r.reached IS NOT NULL OR m.delivered_channels <> '{}')
+    RETURNING nextval(_counter('sent'))
   )
   SELECT (SELECT to_jsonb(o) FROM outcome o WHERE o.complete IS NOT TRUE LIMIT 1),
          (SELECT format('message %s has no channel "%s" in claim %s', c.delivery_key, c.channel, claim.claim_id)
@@ -131,6 +132,7 @@ BEGIN
     INSERT INTO delivery_failures (delivery_key, dlq_id, alert_id, user_id, channel, recipient_id, attempt, outcome, error_class, error, host, duration_ms)
     SELECT m.delivery_key, m.dlq_id, m.alert_id, m.user_id, o.channel, o.recipient_id, m.attempt, o.outcome, o.error_class, o.error, o.host, o.duration_ms
     FROM outcome o JOIN message m USING (message_id) WHERE o.outcome <> 'delivered'
+    RETURNING nextval(_counter(outcome))
   ), owed AS MATERIALIZED (
     SELECT c.message_id, c.fate, array_agg(c.channel ORDER BY c.channel) AS channels,
            jsonb_object_agg(c.channel, c.recipients) FILTER (WHERE c.recipients IS NOT NULL) AS owed_recipients,
@@ -169,6 +171,7 @@ BEGIN
            deferred_since = CASE WHEN l.counts THEN NULL ELSE coalesce(d.deferred_since, clock_timestamp()) END,
            deferrals = CASE WHEN l.counts THEN 0 ELSE l.deferrals + 1 END
     FROM letter l WHERE l.goes_on AND d.id = l.dlq_id
+    RETURNING CASE WHEN l.counts THEN nextval(_counter('retries_failed')) END, CASE WHEN l.state = 'exhausted' THEN nextval(_counter('exhausted')) END
   ), fresh AS (
     INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, retry_count, state, channels, owed_recipients,
                            next_retry_at, deferred_since, deferrals, priority, content_hash, delivery_key, content_key, day_key,
@@ -178,9 +181,11 @@ BEGIN
            CASE WHEN l.counts THEN 0 ELSE 1 END, m.priority, m.content_hash, m.delivery_key, m.content_key, m.day_key,
            m.accepted_at, m.expires_at, m.traceparent, l.host
     FROM letter l JOIN message m USING (message_id) WHERE NOT l.goes_on
+    RETURNING CASE WHEN state = 'exhausted' THEN nextval(_counter('exhausted')) END
   ), delivered AS (
     DELETE FROM alert_dlq d USING message m
     WHERE d.id = m.dlq_id AND NOT EXISTS (SELECT FROM owed o WHERE o.message_id = m.message_id)
+    RETURNING nextval(_counter('retries_delivered'))
   )
   UPDATE dedup_keys k SET expires_at = greatest(k.expires_at, clock_timestamp() + p.dedup_window)
   FROM message m JOIN all_policies p ON p.name = m.priority

@@ -118,8 +118,9 @@ BEGIN
   UPDATE alert_dlq d SET retry_count = d.retry_count + 1, last_retry_at = clock_timestamp(), next_retry_at = clock_timestamp() + delay,
                          state = CASE WHEN delay IS NULL THEN 'exhausted' ELSE 'waiting' END
   WHERE d.id = dlq_id;
+  PERFORM nextval(_counter('retries_failed'));
   IF delay IS NULL THEN
-    PERFORM _end_letters(ARRAY[dlq_id]);
+    PERFORM _end_letters(ARRAY[dlq_id]), nextval(_counter('exhausted'));
   END IF;
   RETURN letter.retry_count + 1;
 END
@@ -195,7 +196,8 @@ BEGIN
   VALUES (track_delivery.alert_id, alert.user_id, alert.content_hash, to_jsonb(methods), message_key, 1, alert.priority, clock_timestamp())
   RETURNING d.id INTO id;
   PERFORM _reserve(ARRAY[(_day_keys(alert.user_id, alert_id, context.day, context.daily_limit))[1], CASE WHEN context.dedup_window > '0' THEN alert.content_key END],
-                   ARRAY[context.day_end, clock_timestamp() + context.dedup_window], ARRAY[message_key, message_key], clock_timestamp());
+                   ARRAY[context.day_end, clock_timestamp() + context.dedup_window], ARRAY[message_key, message_key], clock_timestamp()),
+          nextval(_counter('sent'));
   RETURN id;
 END
 $$;
@@ -229,6 +231,9 @@ BEGIN
           CASE WHEN retry_delay(0, schedule) IS NULL THEN 'exhausted' ELSE 'waiting' END, owed, started + retry_delay(0, schedule),
           alert.priority, alert.content_hash, _message_key(), alert.content_key, started, started, (push_to_dlq.alert_data ->> 'expires_at')::timestamptz)
   RETURNING d.id INTO id;
+  IF retry_delay(0, schedule) IS NULL THEN
+    PERFORM nextval(_counter('exhausted'));
+  END IF;
   RETURN id;
 END
 $$;

@@ -78,6 +78,7 @@ GRANT EXECUTE ON FUNCTION pgalert._class_seconds(smallint) TO pgalert_operator, 
 
 GRANT EXECUTE ON FUNCTION pgalert.alert_history(text, text) TO pgalert_producer, pgalert_operator;
 GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.queue_depth(), pgalert.open_claims() TO pgalert_driver, pgalert_operator, pgalert_monitor;
+GRANT EXECUTE ON FUNCTION pgalert.metrics() TO pgalert_driver, pgalert_monitor;
 GRANT EXECUTE ON FUNCTION pgalert.list_channels() TO pgalert_driver, pgalert_operator;
 GRANT SELECT ON pgalert.all_policies TO pgalert_operator, pgalert_monitor;
 GRANT EXECUTE ON FUNCTION pgalert._builtin_policy(text) TO pgalert_operator, pgalert_monitor;  -- all_policies calls it as its reader

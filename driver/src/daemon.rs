@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use tokio::signal::unix::{signal, Signal, SignalKind};
-use tokio::sync::{mpsc, Semaphore};
+use tokio::sync::{mpsc, Mutex, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout_at, Instant};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,10 @@ use crate::config::Config;
 use crate::connect::Params;
 use crate::database::{self, DatabaseError};
 use crate::link::Link;
+use crate::observe::{self, Meters, Observed};
 use crate::reporter::{Reporter, Tally};
 use crate::sender::Sender;
+use crate::supervisor::Supervisor;
 use crate::upkeep;
 
 struct Parts {
@@ -76,14 +78,18 @@ async fn assemble(
     params: &Arc<Params>,
     listens: bool,
     patience: Patience,
+    supervisor: &Supervisor,
+    meters: &Arc<Meters>,
 ) -> anyhow::Result<Parts> {
     let worker = worker_name();
     let channels = channels::configured(config)?;
     if channels.is_empty() {
         warn!("no channel is configured: every message will fail with channel_not_configured");
     }
-    let mut claims = Link::new(params.clone(), "claims", listens).with_patience(patience.clone());
-    let mut reports = Link::new(params.clone(), "reports", false).with_patience(patience);
+    let link = |name, listens| {
+        Link::new(params.clone(), name, listens).counted(meters).with_patience(patience.clone())
+    };
+    let (mut claims, mut reports) = (link("claims", listens), link("reports", false));
     check::ready(claims.open().await?).await?;
     reports.open().await?;
     let (progress, told) = mpsc::unbounded_channel();
@@ -98,14 +104,17 @@ async fn assemble(
         memory: claimer::memory(),
         sender: Sender {
             channels,
+            meters: meters.clone(),
             progress,
             tasks: TaskTracker::new(),
             give_up: CancellationToken::new(),
         },
+        meters: meters.clone(),
         settings: settings.clone(),
         stop: CancellationToken::new(),
     };
-    let reporter = tokio::spawn(Reporter::new(reports, worker, settings).run(told));
+    let reporter = Reporter::new(reports, worker, settings).run(told);
+    let reporter = tokio::spawn(supervisor.watched("reporter", reporter));
     Ok(Parts { claimer, reporter })
 }
 
@@ -123,19 +132,39 @@ fn worker_name() -> String {
 /// Runs until SIGTERM or SIGINT. An internal loop that ends by itself is an error.
 pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let mut supervisor = Supervisor::of_environment();
+    let listener = match config.metrics.listen {
+        Some(address) => {
+            supervisor = supervisor.asked();
+            Some(observe::bind(address).await?)
+        }
+        None => None,
+    };
+    let meters = Arc::new(Meters::new(&config.channel_names()));
     let Parts { claimer, mut reporter } =
-        assemble(&config, &params, config.database.listen, None).await?;
+        assemble(&config, &params, config.database.listen, None, &supervisor, &meters).await?;
     let room = claimer.room.clone();
-    let upkeep_link = Link::new(params, "upkeep", false);
-    let mut upkeep = tokio::spawn(upkeep::run(
-        upkeep_link,
-        config.database.environment.clone(),
-        config.worker.clone(),
-    ));
+    let upkeep_link = Link::new(params.clone(), "upkeep", false).counted(&meters);
+    let upkeep =
+        upkeep::run(upkeep_link, config.database.environment.clone(), config.worker.clone());
+    let mut upkeep = tokio::spawn(supervisor.watched("upkeep", upkeep));
     let (stop, under_way) = (claimer.stop.clone(), UnderWay::of(&claimer.sender));
     let give_up = under_way.give_up.clone();
     let worker = claimer.worker.clone();
-    let mut claims = tokio::spawn(claimer.run());
+    let observed = Observed {
+        meters,
+        channels: claimer.sender.channels.clone(),
+        link: Mutex::new(Link::new(params, "metrics", false)),
+        environment: config.database.environment.clone(),
+        supervisor: supervisor.clone(),
+        claim_within: config.metrics.claim_within,
+    };
+    let mut claims = tokio::spawn(supervisor.watched("claimer", claimer.run()));
+    if let Some(listener) = listener {
+        info!(address = %listener.local_addr()?, "metrics and health are served");
+        tokio::spawn(observe::serve(listener, observed));
+    }
+    supervisor.ready();
     info!(worker, "running");
 
     let name = tokio::select! {
@@ -144,6 +173,7 @@ pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
         ended = &mut reporter => bail!(Fault::of("reporter", ended)),
         ended = &mut upkeep => bail!(Fault::of("upkeep", ended)),
     };
+    supervisor.stopping();
     info!("{name}: finishing what is in flight; a second signal gives it up");
     tokio::spawn(async move {
         signals.next().await;
@@ -241,7 +271,9 @@ async fn send_all(
         bail!("held: {reason}");
     }
     let skipped = database::count_waiting(client).await?;
-    let Parts { mut claimer, reporter } = assemble(&config, &params, false, patience).await?;
+    let meters = Arc::new(Meters::new(&config.channel_names()));
+    let Parts { mut claimer, reporter } =
+        assemble(&config, &params, false, patience, &Supervisor::of_environment(), &meters).await?;
     let under_way = UnderWay::of(&claimer.sender);
     let (stop, give_up) = (claimer.stop.clone(), under_way.give_up.clone());
     let stopped = stop.clone();

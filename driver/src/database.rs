@@ -1,6 +1,7 @@
 //! Every call of a SQL function, as one named function each. Statements are unnamed and need no state of the session, so
 //! that a transaction pooler may stand between.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -352,6 +353,24 @@ pub async fn versions(client: &Client) -> Result<(String, Option<String>), Datab
     let sql = "SELECT current_setting('server_version'), (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pgalert')";
     let row = query_one(client, sql, &[]).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// One series of `metrics()`.
+#[derive(Debug)]
+pub struct Series {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub value: f64,
+}
+
+pub async fn metrics(client: &Client, environment: &str) -> Result<Vec<Series>, DatabaseError> {
+    let sql = "SELECT m.name, m.labels, m.value FROM pg_catalog.set_config('pgalert.environment', $1, true) AS e (value), \
+               LATERAL (SELECT * FROM pgalert.metrics() WHERE e.value IS NOT NULL OFFSET 0) AS m";
+    let series = |row: &Row| {
+        let Json(labels) = row.try_get(1)?;
+        Ok(Series { name: row.try_get(0)?, labels, value: row.try_get(2)? })
+    };
+    query(client, sql, &[(&environment, Type::TEXT)]).await?.iter().map(series).collect()
 }
 
 /// The role of the connection, and those of the given functions (regprocedure texts) that it may not call.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
 use tokio_postgres::{Client, Notification};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::connect::{connect, ConnectError, Connected, Params};
 use crate::database::{self, DatabaseError};
+use crate::observe::Meters;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -20,17 +22,34 @@ pub struct Link {
     listens: bool,
     connected: Option<Connected>,
     pause: Duration,
+    /// Counts connections after the first.
+    reconnects: Option<Counter>,
+    was_connected: bool,
     /// Where somebody waits for the end: how long an outage may last, and what to cancel then.
     patience: Option<(Duration, CancellationToken)>,
 }
 
 impl Link {
     pub fn new(params: Arc<Params>, name: &'static str, listens: bool) -> Self {
-        Self { params, name, listens, connected: None, pause: FIRST_PAUSE, patience: None }
+        Self {
+            params,
+            name,
+            listens,
+            connected: None,
+            pause: FIRST_PAUSE,
+            reconnects: None,
+            was_connected: false,
+            patience: None,
+        }
     }
 
     pub fn with_patience(mut self, patience: Option<(Duration, CancellationToken)>) -> Self {
         self.patience = patience;
+        self
+    }
+
+    pub fn counted(mut self, meters: &Meters) -> Self {
+        self.reconnects = Some(meters.reconnects(self.name));
         self
     }
 
@@ -46,6 +65,10 @@ impl Link {
             }
             info!(connection = self.name, host = %connected.host, tls = connected.tls, "connected");
             self.pause = FIRST_PAUSE;
+            if let Some(reconnects) = self.reconnects.as_ref().filter(|_| self.was_connected) {
+                reconnects.inc();
+            }
+            self.was_connected = true;
             self.connected = Some(connected);
         }
         match &self.connected {

@@ -16,6 +16,7 @@ mod http;
 mod link;
 mod log;
 mod message;
+mod observe;
 mod output;
 mod placeholders;
 mod recipients;
@@ -23,6 +24,7 @@ mod reporter;
 mod route;
 mod sample;
 mod sender;
+mod supervisor;
 mod templates;
 mod upkeep;
 
@@ -75,6 +77,10 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         database_url: cli.database_url,
         log_level: cli.log_level,
         log_format: cli.log_format,
+        metrics_listen: match &cli.command {
+            Command::Run { metrics_listen } => metrics_listen.clone(),
+            _ => None,
+        },
     };
     let config = Config::load(cli.config.as_deref(), &env, overrides)?;
     if let Command::Config { .. } = cli.command {
@@ -98,7 +104,7 @@ async fn perform(
     params: Arc<Params>,
 ) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run => daemon::run(config, params).await?,
+        Command::Run { .. } => daemon::run(config, params).await?,
         Command::Once => {
             let daemon::Summary { tally, skipped, stopped } = daemon::once(config, params).await?;
             output::line(format_args!(

@@ -11,10 +11,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::channels::Channels;
-use crate::message::{Claim, Message, Outcome, Recipient, SendError, DEFERRED, DELIVERED, FAILED};
+use crate::message::{Claim, Message, Outcome, Recipient, SendError, DEFERRED, FAILED};
+use crate::observe::{InFlight, Meters};
 use crate::route::{Route, Sent};
 
 /// A message that is being sent. It holds its place among those in flight until all of it is reported.
@@ -24,6 +25,7 @@ pub struct Flight {
     worst: AtomicU8,
     _place: OwnedSemaphorePermit,
     _memory: Option<OwnedSemaphorePermit>,
+    _counted: InFlight,
 }
 
 /// How a message ended, the worst of its channels.
@@ -67,6 +69,7 @@ pub enum Progress {
 
 pub struct Sender {
     pub channels: Channels,
+    pub meters: Arc<Meters>,
     pub progress: UnboundedSender<Progress>,
     pub tasks: TaskTracker,
     /// Cancelled when what is in flight is to be given up.
@@ -95,15 +98,17 @@ impl Sender {
                 message,
                 _place: place,
                 _memory: memory,
+                _counted: self.meters.in_flight(),
             });
             for index in 0..flight.message.channels.len() {
                 let (flight, progress, lost) =
                     (flight.clone(), self.progress.clone(), lost.clone());
+                let meters = self.meters.clone();
                 let route = self.channels.get(flight.message.channels[index].as_str()).cloned();
                 self.tasks.spawn(async move {
                     let name = &flight.message.channels[index];
                     let outcomes = tokio::select! {
-                        outcomes = send_channel(&flight.message, name, route) => outcomes,
+                        outcomes = send_channel(&flight.message, name, route, &meters) => outcomes,
                         () = lost.cancelled() => return,
                     };
                     // A closed channel means that the reporter has ended, and with it the process.
@@ -122,7 +127,12 @@ impl Sender {
     }
 }
 
-async fn send_channel(message: &Message, name: &str, route: Option<Arc<Route>>) -> Vec<Outcome> {
+async fn send_channel(
+    message: &Message,
+    name: &str,
+    route: Option<Arc<Route>>,
+    meters: &Meters,
+) -> Vec<Outcome> {
     let recipients = message.recipients.get(name).map(Vec::as_slice).unwrap_or_default();
     let refused = |error| vec![Outcome::of(message, name, None, Err(error), Default::default())];
     let outcomes = match route {
@@ -139,6 +149,7 @@ async fn send_channel(message: &Message, name: &str, route: Option<Arc<Route>>) 
                 .await
         }
     };
+    meters.sent(message, name, &outcomes);
     for outcome in &outcomes {
         log(message, outcome);
     }
@@ -165,16 +176,12 @@ fn bare(secret: &str) -> &str {
     secret.strip_prefix("whsec_").unwrap_or(secret)
 }
 
+/// One line for each outcome. An error's words may name what is nobody else's business, so they are for debugging.
 fn log(message: &Message, outcome: &Outcome) {
     let (delivery_key, alert, attempt) = (message.delivery_key, &message.alert_id, message.attempt);
-    let (channel, ms) = (&outcome.channel, outcome.duration_ms);
-    match outcome.outcome {
-        DELIVERED => info!(%delivery_key, alert, channel, attempt, ms, "delivered"),
-        other => {
-            let class = outcome.error_class.as_deref().unwrap_or_default();
-            let permanent = outcome.permanent;
-            warn!(%delivery_key, alert, channel, attempt, ms, class, permanent, "{other}");
-            debug!(%delivery_key, error = outcome.error, "the receiver's words");
-        }
+    let Outcome { outcome, channel, error_class, duration_ms, error, .. } = outcome;
+    info!(%delivery_key, alert, channel, attempt, outcome, error_class, duration_ms, "{outcome}");
+    if error.is_some() {
+        debug!(%delivery_key, error, "the receiver's words");
     }
 }

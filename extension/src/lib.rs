@@ -41,7 +41,8 @@ extension_sql_file!(
         internal::_window_ranges,
     ]
 );
-extension_sql_file!("../../sql/20_settings.sql", name = "settings", requires = ["tables"]);
+extension_sql_file!("../../sql/11_counters.sql", name = "counters", requires = ["tables"]);
+extension_sql_file!("../../sql/20_settings.sql", name = "settings", requires = ["counters"]);
 extension_sql_file!("../../sql/21_recipients.sql", name = "recipients", requires = ["settings"]);
 extension_sql_file!("../../sql/30_dedup.sql", name = "dedup", requires = ["recipients"]);
 extension_sql_file!("../../sql/31_deliver.sql", name = "deliver", requires = ["dedup"]);
@@ -65,4 +66,5 @@ extension_sql_file!("../../sql/71_maintain.sql", name = "maintain", requires = [
 extension_sql_file!("../../sql/72_stats.sql", name = "stats", requires = ["maintain"]);
 extension_sql_file!("../../sql/80_views.sql", name = "views", requires = ["stats"]);
 extension_sql_file!("../../sql/81_desk.sql", name = "desk", requires = ["views"]);
+extension_sql_file!("../../sql/82_metrics.sql", name = "metrics", requires = ["desk"]);
 extension_sql_file!("../../sql/90_grants.sql", name = "grants", finalize);

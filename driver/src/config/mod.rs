@@ -24,7 +24,7 @@ use layers::{check_environment, defaults, overlay_environment, overlay_file, par
 use secrets::secret;
 pub use secrets::{read_secret, Secret};
 pub use sections::{
-    Breaker, Database, Email, Http, Limits, Log, LogFormat, Security, Webhook, Worker,
+    Breaker, Database, Email, Http, Limits, Log, LogFormat, Metrics, Security, Webhook, Worker,
 };
 
 /// The reference of all keys, and their defaults.
@@ -45,6 +45,7 @@ pub struct Config {
     pub sms: Sms,
     pub channels: BTreeMap<String, JsonChannel>,
     pub templates: Templates,
+    pub metrics: Metrics,
     pub log: Log,
     /// The effective values, for `pgalert config`.
     #[serde(skip)]
@@ -60,6 +61,7 @@ pub struct Overrides {
     pub database_url: Option<String>,
     pub log_level: Option<String>,
     pub log_format: Option<LogFormat>,
+    pub metrics_listen: Option<String>,
 }
 
 impl std::fmt::Debug for Config {
@@ -95,6 +97,7 @@ impl Config {
             ("database", "url", "--database-url", overrides.database_url),
             ("log", "level", "--log-level", overrides.log_level),
             ("log", "format", "--log-format", format),
+            ("metrics", "listen", "--metrics-listen", overrides.metrics_listen),
         ] {
             if let Some(value) = value {
                 set(&mut table, section, key, Value::String(value));
@@ -115,6 +118,15 @@ impl Config {
         Ok(config)
     }
 
+    /// Those of which an alert may come here: the built-in ones, and those that this file turns on.
+    pub fn channel_names(&self) -> Vec<&str> {
+        let on = self.channels.iter().filter(|(_, channel)| channel.enabled);
+        ["email", "slack", "sms", "webhook"]
+            .into_iter()
+            .chain(on.map(|(name, _)| name.as_str()))
+            .collect()
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let worker = &self.worker;
         let rules = [
@@ -129,6 +141,7 @@ impl Config {
             (!worker.maintain_interval.is_zero(), "worker.maintain_interval is more than 0"),
             (!self.database.poll_max.is_zero(), "database.poll_max is more than 0"),
             (self.limits.host_concurrency >= 1, "limits.host_concurrency is at least 1"),
+            (!self.metrics.claim_within.is_zero(), "metrics.claim_within is more than 0"),
             (!self.breaker.pause.is_zero(), "breaker.pause is more than 0"),
             (
                 self.breaker.max_pause >= self.breaker.pause,

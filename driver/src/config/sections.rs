@@ -1,5 +1,6 @@
 //! Sections but those of the channels by HTTP; config.default.toml explains their keys.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use governor::Quota;
@@ -106,6 +107,15 @@ pub struct Http {
 pub struct Webhook {
     pub enabled: bool,
     pub concurrency: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    #[serde(deserialize_with = "values::listen")]
+    pub listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "values::duration")]
+    pub claim_within: Duration,
 }
 
 #[derive(Debug, Deserialize)]

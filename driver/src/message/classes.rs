@@ -58,6 +58,11 @@ pub fn is_known(class: &str) -> bool {
     find(class).is_some()
 }
 
+/// Of a family its name alone: what follows it is the receiver's.
+pub fn label(class: &str) -> &'static str {
+    find(class).map_or("unknown", |class| class.name.trim_end_matches(".*"))
+}
+
 pub fn is_the_hosts(class: &str) -> bool {
     find(class).is_some_and(|class| class.of_the_host)
 }

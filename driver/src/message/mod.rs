@@ -5,6 +5,7 @@ mod error;
 mod outcome;
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use crate::config::Secret;
 pub use error::{ErrorKind, SendError};
-pub use outcome::{Outcome, DEFERRED, DELIVERED, FAILED};
+pub use outcome::{Outcome, DEFERRED, DELIVERED, FAILED, OUTCOMES};
 
 /// One row of `claim_batch()`.
 #[derive(Debug)]
@@ -42,6 +43,13 @@ pub struct Recipient {
 }
 
 impl Message {
+    /// Since it was accepted: the key, a UUID of version 7, begins with that time and stays the same over all retries.
+    pub fn age(&self) -> Option<Duration> {
+        let (seconds, nanos) = self.delivery_key.get_timestamp()?.to_unix();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        Some(now.saturating_sub(Duration::new(seconds, nanos)))
+    }
+
     /// The alert's name, else its id: one line.
     pub fn title(&self) -> String {
         let name = self.alert_name.as_deref().filter(|name| !name.trim().is_empty());

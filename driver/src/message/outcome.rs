@@ -30,6 +30,7 @@ pub struct Outcome {
 
 pub const DELIVERED: &str = "delivered";
 pub const FAILED: &str = "failed";
+pub const OUTCOMES: [&str; 3] = [DELIVERED, FAILED, DEFERRED];
 pub const DEFERRED: &str = "deferred";
 
 impl Outcome {

@@ -28,7 +28,8 @@ use breaker::Health;
 use gate::{Place, Share};
 pub use host::Crowd;
 use host::{Host, Pass};
-use hosts::{Breakers, Hosts};
+pub use hosts::Breakers;
+use hosts::Hosts;
 use pace::Pace;
 
 /// The part of the messages in flight that may wait for their recipient's rate, and that for hosts that end nothing.
@@ -100,6 +101,10 @@ impl Route {
         &*self.channel
     }
 
+    pub fn breakers(&self) -> Breakers {
+        self.hosts.breakers()
+    }
+
     /// Sends one message to one recipient, or says that it is to wait.
     pub async fn send(&self, message: &Message, recipient: &Recipient) -> Sent {
         // An address that names no host is refused by the channel.
@@ -118,7 +123,7 @@ impl Route {
             }
         }
         if pass.record(health(&sent.result)) {
-            let Breakers { closed, open, half_open } = self.hosts.breakers();
+            let Breakers { closed, open, half_open } = self.breakers();
             let channel = &self.name;
             warn!(channel, closed, open, half_open, "a host's breaker has opened or closed");
             debug!(host = self.channel.destination(&recipient.address), "it is this one's");

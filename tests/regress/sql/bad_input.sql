@@ -28,7 +28,7 @@ DECLARE
 BEGIN
   FOR relation IN SELECT c.oid::regclass AS name, CASE c.relkind WHEN 'S' THEN 'last_value' ELSE 't' END AS row
                   FROM pg_class c WHERE c.relnamespace = 'pgalert'::regnamespace AND c.relkind IN ('r', 'S')
-                    AND c.relname NOT IN ('message_id', 'claim_id') ORDER BY c.relname LOOP
+                    AND c.relname NOT IN ('message_id', 'claim_id') AND c.relname NOT LIKE 'count\_%' ORDER BY c.relname LOOP
     EXECUTE format('SELECT string_agg(%1$s::text, %2$L ORDER BY %1$s::text) FROM %3$s t', relation.row, E'\n', relation.name) INTO rows;
     result := result || format(E'%s: %s\n', relation.name, rows);
   END LOOP;

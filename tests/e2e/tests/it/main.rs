@@ -28,6 +28,7 @@ mod share; // three drivers, SIGTERM, polling, a pooler
 mod signature; // Standard Webhooks, as another implementation sees them
 mod smtp; // a server that breaks off, stalls or lies
 mod stress; // the queue under everything at once: nothing lost, nothing twice
+mod supervisor; // what the service manager is told
 mod templates; // preview, check, and what a broken one costs
 mod texts; // texts of users arrive whole
 mod transport; // HTTP servers that do each bad thing

@@ -63,7 +63,7 @@ GRANT SELECT ON pgalert.alert_deliveries, pgalert.alert_dlq, pgalert.delivery_fa
 GRANT EXECUTE ON FUNCTION
   pgalert.retry_now(uuid, text), pgalert.retry_matching(jsonb, integer, text), pgalert.discard(uuid, text), pgalert.discard_matching(jsonb, integer, text),
   pgalert.edit_dead_letter(uuid, jsonb, text), pgalert.retry_gradually(jsonb, double precision, text), pgalert.stop_gradual_retry(bigint, text),
-  pgalert.dead_letter(uuid), pgalert.recipient_health(text, bigint, integer)
+  pgalert.import_dead_letters(jsonb), pgalert.dead_letter(uuid), pgalert.recipient_health(text, bigint, integer)
 TO pgalert_operator;
 GRANT SELECT ON pgalert.operator_log TO pgalert_operator;
 GRANT EXECUTE ON FUNCTION

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::LogFormat;
+use crate::dlq::DlqCommand;
 
 /// Sends the alerts that a database has accepted (extension pgalert).
 ///
@@ -86,6 +87,9 @@ pub enum Command {
     /// Names of channels that alerts may use, beyond the built-in ones
     #[command(subcommand)]
     Channels(ChannelsCommand),
+    /// What failed: look at it, retry, edit, discard
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Print the effective configuration, with secrets hidden
     Config {
         /// Print the defaults instead: the reference of all keys

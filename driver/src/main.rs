@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod daemon;
 mod database;
+mod dlq;
 mod http;
 mod link;
 mod log;
@@ -23,6 +24,7 @@ mod reporter;
 mod route;
 mod sample;
 mod sender;
+mod table;
 mod templates;
 mod upkeep;
 
@@ -132,6 +134,7 @@ async fn perform(
         Command::Recipients(command) => {
             recipients::run(&connect(&params).await?.client, command).await?
         }
+        Command::Dlq(command) => dlq::run(&connect(&params).await?.client, command).await?,
         Command::Channels(command) => {
             channel_names::run(&connect(&params).await?.client, command).await?
         }

@@ -25,7 +25,8 @@ fn page(rows: &[Row]) -> Result<Page, DatabaseError> {
 
 /// Names who acts, for operator_log, and returns the server's time.
 pub async fn name_operator(client: &Client, operator: &str) -> Result<String, DatabaseError> {
-    let sql = "SELECT clock_timestamp()::text FROM pg_catalog.set_config('pgalert.operator', $1, false)";
+    let sql =
+        "SELECT clock_timestamp()::text FROM pg_catalog.set_config('pgalert.operator', $1, false)";
     Ok(query_one(client, sql, &[(&operator, Type::TEXT)]).await?.try_get(0)?)
 }
 
@@ -122,11 +123,7 @@ pub async fn retry_now(
     Ok(query_one(client, "SELECT pgalert.retry_now($1, $2)", &params).await?.try_get(0)?)
 }
 
-pub async fn discard(
-    client: &Client,
-    dlq_id: Uuid,
-    reason: &str,
-) -> Result<String, DatabaseError> {
+pub async fn discard(client: &Client, dlq_id: Uuid, reason: &str) -> Result<String, DatabaseError> {
     let params: [Param; 2] = [(&dlq_id, Type::UUID), (&reason, Type::TEXT)];
     Ok(query_one(client, "SELECT pgalert.discard($1, $2)", &params).await?.try_get(0)?)
 }

@@ -43,8 +43,7 @@ pub async fn import(client: &Client, file: &Path) -> anyhow::Result<()> {
     let input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        let opened =
-            File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
         Box::new(BufReader::new(opened))
     };
     let (mut read, mut imported) = (0, 0);

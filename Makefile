@@ -1,6 +1,9 @@
 # make            this list
 # PG_CONFIG=…     the Postgres that `make install` installs into (default: pg_config of PATH)
+# PREFIX=…        where its completions and man pages go, under share/ (default: /usr/local)
 PG_CONFIG ?= pg_config
+PREFIX ?= /usr/local
+export PREFIX
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test install lint bench
@@ -17,7 +20,7 @@ demo: setup ## See alerts go out, in a scratch cluster that goes away again
 test: setup ## Run every test, on Postgres 15, 16 and 18
 	tests/run.sh
 
-install: ## Install the extension into the Postgres of PG_CONFIG
+install: ## Install the extension into the Postgres of PG_CONFIG, completions and man pages under PREFIX
 	tests/setup.sh build
 	tests/install.sh "$(PG_CONFIG)"
 

@@ -64,7 +64,8 @@ GRANT EXECUTE ON FUNCTION
   pgalert.retry_now(uuid, text), pgalert.retry_matching(jsonb, integer, text), pgalert.discard(uuid, text), pgalert.discard_matching(jsonb, integer, text),
   pgalert.edit_dead_letter(uuid, jsonb, text), pgalert.retry_gradually(jsonb, double precision, text), pgalert.stop_gradual_retry(bigint, text),
   pgalert.list_dead_letters(jsonb, text, jsonb, integer), pgalert.dead_letter(uuid), pgalert.delivery_attempts(uuid),
-  pgalert.find_deliveries(jsonb, jsonb, integer), pgalert.recipient_health(text, bigint, integer)
+  pgalert.find_deliveries(jsonb, jsonb, integer), pgalert.recipient_health(text, bigint, integer),
+  pgalert.import_dead_letters(jsonb)
 TO pgalert_operator;
 GRANT SELECT ON pgalert.operator_log TO pgalert_operator;
 GRANT EXECUTE ON FUNCTION

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::LogFormat;
+use crate::deliveries::DeliveriesCommand;
+use crate::dlq::DlqCommand;
 
 /// Sends the alerts that a database has accepted (extension pgalert).
 ///
@@ -90,6 +92,24 @@ pub enum Command {
     /// Names of channels that alerts may use, beyond the built-in ones
     #[command(subcommand)]
     Channels(ChannelsCommand),
+    /// What failed: look at it, retry, edit, discard
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// What was delivered
+    #[command(subcommand)]
+    Deliveries(DeliveriesCommand),
+    /// How it goes: queue, workers, dead letters, the last hour
+    Status {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the completion for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Write the man pages into a folder
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Print the effective configuration, with secrets hidden
     Config {
         /// Print the defaults instead: the reference of all keys

@@ -1,6 +1,8 @@
 //! Every call of a SQL function, as one named function each. Statements are unnamed and need no state of the session, so
 //! that a transaction pooler may stand between.
 
+pub mod letters;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

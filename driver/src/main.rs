@@ -12,6 +12,8 @@ mod config;
 mod connect;
 mod daemon;
 mod database;
+mod deliveries;
+mod dlq;
 mod http;
 mod link;
 mod log;
@@ -24,7 +26,10 @@ mod reporter;
 mod route;
 mod sample;
 mod sender;
+mod shell;
+mod status;
 mod supervisor;
+mod table;
 mod templates;
 mod upkeep;
 
@@ -69,6 +74,13 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Config { defaults: true } = cli.command {
         output::print(config::DEFAULTS)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    match &cli.command {
+        Command::Completions { shell } => {
+            return shell::completions(*shell).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man { folder } => return shell::man(folder).map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     let env: Environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -138,10 +150,15 @@ async fn perform(
         Command::Recipients(command) => {
             recipients::run(&connect(&params).await?.client, command).await?
         }
+        Command::Dlq(command) => dlq::run(&connect(&params).await?.client, command).await?,
+        Command::Deliveries(command) => {
+            deliveries::run(&connect(&params).await?.client, command).await?
+        }
+        Command::Status { json } => status::status(&connect(&params).await?.client, json).await?,
         Command::Channels(command) => {
             channel_names::run(&connect(&params).await?.client, command).await?
         }
-        Command::Config { .. } => {} // answered before a connection was thought of
+        Command::Config { .. } | Command::Completions { .. } | Command::Man { .. } => {} // answered before a connection was thought of
     }
     Ok(ExitCode::SUCCESS)
 }

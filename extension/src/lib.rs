@@ -59,8 +59,17 @@ extension_sql_file!(
     requires = ["dead_letters"]
 );
 extension_sql_file!("../../sql/52_by_hand.sql", name = "by_hand", requires = ["letter_filter"]);
-extension_sql_file!("../../sql/53_gradual_retry.sql", name = "gradual_retry", requires = ["by_hand"]);
-extension_sql_file!("../../sql/60_inbox.sql", name = "inbox", requires = ["gradual_retry"]);
+extension_sql_file!(
+    "../../sql/53_gradual_retry.sql",
+    name = "gradual_retry",
+    requires = ["by_hand"]
+);
+extension_sql_file!(
+    "../../sql/54_import_letters.sql",
+    name = "import_letters",
+    requires = ["gradual_retry"]
+);
+extension_sql_file!("../../sql/60_inbox.sql", name = "inbox", requires = ["import_letters"]);
 extension_sql_file!("../../sql/70_cluster.sql", name = "cluster", requires = ["inbox"]);
 extension_sql_file!("../../sql/71_maintain.sql", name = "maintain", requires = ["cluster"]);
 extension_sql_file!("../../sql/72_stats.sql", name = "stats", requires = ["maintain"]);

@@ -12,6 +12,7 @@ mod copy; // a restored or copied database pages nobody until a person confirms
 mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
 mod dkim; // signatures of mails, as another implementation sees them
+mod dlq; // dead letters at a terminal
 mod exit; // what cannot be done is said, with its exit code
 mod guard; // recipients' URLs lead to no internal address
 mod held; // what others keep open costs a poll nothing

@@ -1,0 +1,72 @@
+//! Letters as JSON lines, out of a database and into one.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::Value;
+use tokio_postgres::Client;
+
+use crate::database::letters;
+use crate::output;
+use crate::table::json_line;
+
+const PAGE: i32 = 1000;
+
+pub async fn export(client: &Client, filter: &Value, file: Option<&Path>) -> anyhow::Result<()> {
+    let mut out: Box<dyn Write> = match file {
+        Some(path) => Box::new(BufWriter::new(
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600) // messages and addresses
+                .open(path)
+                .with_context(|| format!("cannot create {}", path.display()))?,
+        )),
+        None => Box::new(BufWriter::new(io::stdout())),
+    };
+    let mut after = None;
+    loop {
+        let page = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
+        let Some((_, cursor)) = page.last() else { break };
+        after = Some(cursor.clone());
+        for (letter, _) in &page {
+            writeln!(out, "{}", json_line(letter))?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+pub async fn import(client: &Client, file: &Path) -> anyhow::Result<()> {
+    let input: Box<dyn BufRead> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Box::new(BufReader::new(opened))
+    };
+    let (mut read, mut imported) = (0, 0);
+    let mut batch = Vec::new();
+    for line in input.lines() {
+        let line = line.context("cannot read the letters")?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        read += 1;
+        let letter: Value =
+            serde_json::from_str(&line).with_context(|| format!("letter {read} is no JSON"))?;
+        batch.push(letter);
+        if batch.len() == PAGE as usize {
+            imported += take_in(client, &mut batch).await?;
+        }
+    }
+    imported += take_in(client, &mut batch).await?;
+    output::line(format_args!("{imported} imported, {} skipped", read - imported))?;
+    Ok(())
+}
+
+async fn take_in(client: &Client, batch: &mut Vec<Value>) -> anyhow::Result<i32> {
+    let letters = Value::Array(std::mem::take(batch));
+    Ok(letters::import_dead_letters(client, &letters).await?)
+}

@@ -1,9 +1,11 @@
 //! Values that TOML has no type for.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::Quota;
+use ipnet::IpNet;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
@@ -20,6 +22,20 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
 pub fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     texts.iter().map(|text| parse_duration(text)).collect()
+}
+
+/// Addresses and networks.
+pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let network = |text: &String| {
+        let address = || text.parse::<IpAddr>().map(IpNet::from);
+        text.parse().or_else(|_| address()).map_err(|_| {
+            D::Error::custom(format!(
+                "\"{text}\" is no address or network such as \"10.0.0.5\" or \"10.1.0.0/16\""
+            ))
+        })
+    };
+    texts.iter().map(network).collect()
 }
 
 /// "30/m": so many at once, and as many in each such time. "" for no limit.

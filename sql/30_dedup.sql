@@ -51,7 +51,8 @@ BEGIN
       DETAIL = format('It is %s.', coalesce(lookback::text, 'NULL')), HINT = 'Give an interval from 0 to 100 years, such as ''24 hours''.';
   END IF;
   RETURN EXISTS (SELECT FROM alert_deliveries d
-                 WHERE d.content_hash = check_duplicate_delivery.content_hash AND d.delivered_at > clock_timestamp() - lookback)
+                 WHERE hashtext(d.content_hash) = hashtext(check_duplicate_delivery.content_hash)
+                   AND d.content_hash = check_duplicate_delivery.content_hash AND d.delivered_at > clock_timestamp() - lookback)
       OR EXISTS (SELECT FROM dedup_keys k
                  WHERE lookback > '0' AND k.key = _dedup_key('content', check_duplicate_delivery.content_hash)
                    AND k.expires_at > clock_timestamp());

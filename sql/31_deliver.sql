@@ -80,24 +80,18 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-  started      CONSTANT timestamptz := clock_timestamp();
-  fired        CONSTANT text[] := _read_alert(alert, user_id, message, traceparent);
-  alert_id     CONSTANT text := fired[1];
-  alert_name   CONSTANT text := fired[2];
-  priority     CONSTANT text := fired[3];
-  channels     CONSTANT text[] := string_to_array(fired[4], ',');
-  content_hash CONSTANT text := fired[5];
-  expires_at   timestamptz;
-  context      record;
-  keep_for     interval;
-  message_key  uuid;
-  content      uuid;
-  days         uuid[];
-  day          uuid;
-  held         uuid[];
-  got          integer;
-  verdict      text;
-  data         jsonb;
+  started     CONSTANT timestamptz := clock_timestamp();
+  fired       CONSTANT text[] := _read_alert(alert, user_id, message, traceparent);  -- alert_id, its name, priority …
+  channels    CONSTANT text[] := string_to_array(fired[4], ',');
+  message_key CONSTANT uuid := _message_key();
+  context     record;
+  content     uuid;
+  days        uuid[];
+  day         uuid;
+  held        uuid[];
+  got         integer;
+  verdict     text;
+  data        jsonb;
 BEGIN
   IF dedup_window IS NOT NULL THEN
     PERFORM _check_window(dedup_window);
@@ -105,64 +99,62 @@ BEGIN
   IF NOT channels <@ _builtin_channels() THEN
     PERFORM _check_channels(channels);
   END IF;
-  context := _delivery_context(priority);
+  context := _delivery_context(fired[3]);
   IF channels = '{}' THEN
     RETURN 'no_channels';
   END IF;
-  expires_at := fired[7]::timestamptz;
   data := alert || jsonb_build_object('message', message, 'user_id', user_id);
-  message_key := _message_key();
-  IF expires_at <= started THEN
+  IF fired[7] IS NOT NULL AND fired[7]::timestamptz <= started THEN
     INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                            delivery_key, accepted_at, expires_at, traceparent)
-    VALUES (alert_id, user_id, data, _expired_before_sending(), 'expired', 'expired', channels,
-            priority, content_hash, message_key, started, expires_at, traceparent);
+    VALUES (fired[1], user_id, data, _expired_before_sending(), 'expired', 'expired', channels,
+            fired[3], fired[5], message_key, started, fired[7]::timestamptz, traceparent);
     RETURN 'expired';
   END IF;
-  keep_for := coalesce(dedup_window, context.dedup_window);
-  IF keep_for > '0' THEN
-    content := _content_key(content_hash, user_id, fired[6]);
+  IF coalesce(dedup_window, context.dedup_window) > '0' THEN
+    content := _content_key(fired[5], user_id, fired[6]);
   END IF;
-  days := _day_keys(user_id, alert_id, context.day, context.daily_limit);
+  days := _day_keys(user_id, fired[1], context.day, context.daily_limit);
+  day := days[1];
 
   LOOP
-    day := days[1];
-    IF EXISTS (SELECT FROM dedup_keys k WHERE k.key = ANY (days || content) AND k.expires_at > started) THEN
-      -- Content and day in one look: whoever took the day since an earlier one may have taken it with this content.
-      SELECT array_agg(k.key) INTO held FROM dedup_keys k WHERE k.key = ANY (days || content) AND k.expires_at > started;
-      day := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE held IS NULL OR d <> ALL (held) ORDER BY place LIMIT 1);
-      verdict := CASE WHEN content = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND day IS NULL THEN 'capped' END;
-      IF verdict IS NOT NULL THEN
-        INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (alert_id, user_id, verdict, content_hash);
-        RETURN verdict;
-      END IF;
-    END IF;
+    -- Looks before it writes, in one statement: what is suppressed leaves no dead row.
     INSERT INTO dedup_keys AS k (key, expires_at, owner)
     SELECT w.key, w.until, message_key
-    FROM (VALUES (day, context.day_end), (content, started + keep_for)) AS w (key, until)
-    WHERE w.key IS NOT NULL
+    FROM (VALUES (day, context.day_end), (content, started + coalesce(dedup_window, context.dedup_window))) AS w (key, until)
+    WHERE w.key IS NOT NULL AND NOT EXISTS (SELECT FROM dedup_keys l WHERE l.key = ANY (ARRAY[day, content]) AND l.expires_at > started)
     ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner WHERE k.expires_at <= started;
     GET DIAGNOSTICS got = ROW_COUNT;
     EXIT WHEN got = num_nonnulls(day, content);
-    -- Another session won a key between the look and the reservation: keep nothing, and look again at what it left.
-    PERFORM _give_back(ARRAY[day, content], ARRAY[message_key, message_key]);
+    IF got > 0 THEN
+      -- Another session won a key between the look and the reservation: keep nothing.
+      PERFORM _give_back(ARRAY[day, content], ARRAY[message_key, message_key]);
+    END IF;
+    -- Content and day in one look: whoever took the day since an earlier one may have taken it with this content.
+    SELECT array_agg(k.key) INTO held FROM dedup_keys k WHERE k.key = ANY (days || content) AND k.expires_at > started;
+    day := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE held IS NULL OR d <> ALL (held) ORDER BY place LIMIT 1);
+    verdict := CASE WHEN content = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND day IS NULL THEN 'capped' END;
+    IF verdict IS NOT NULL THEN
+      INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (fired[1], user_id, verdict, fired[5]);
+      RETURN verdict;
+    END IF;
   END LOOP;
 
   IF 'inapp' = ANY (channels) THEN
     INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
-    VALUES (user_id, alert_id, alert_name, message, priority, message_key);
+    VALUES (user_id, fired[1], fired[2], message, fired[3], message_key);
     PERFORM _wake_inbox(user_id);
     IF channels = '{inapp}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-      VALUES (alert_id, user_id, content_hash, '["inapp"]', message_key, 1, priority, started);
+      VALUES (fired[1], user_id, fired[5], '["inapp"]', message_key, 1, fired[3], started);
       RETURN 'delivered';
     END IF;
   END IF;
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-  VALUES (context.slot, context.lane, _install_id(), message_key, alert_id, user_id, priority,
+  VALUES (context.slot, context.lane, _install_id(), message_key, fired[1], user_id, fired[3],
           array_remove(channels, 'inapp'), CASE WHEN 'inapp' = ANY (channels) THEN '{inapp}' ELSE '{}' END::text[],
-          content_hash, content, day, pg_column_size(data), started, started, expires_at, traceparent, data);
+          fired[5], content, day, pg_column_size(data), started, started, fired[7]::timestamptz, traceparent, data);
   IF _drivers_asleep() THEN
     PERFORM _wake_drivers();
   END IF;

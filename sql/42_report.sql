@@ -53,6 +53,7 @@ BEGIN
            m.accepted_at, m.dlq_id
     FROM _claim_rows(claim) m
     WHERE m.delivery_key IN (SELECT o.delivery_key FROM outcome o)
+    LIMIT (SELECT count(DISTINCT o.delivery_key) FROM outcome o)  -- workers report in about the order of the claim
   ), by_channel AS MATERIALIZED (
     SELECT m.message_id, o.delivery_key, o.channel, bool_or(o.reached) AS reached, bool_and(o.reached) AS all_reached
     FROM outcome o LEFT JOIN message m ON m.delivery_key = o.delivery_key AND o.channel = ANY (m.channels)
@@ -134,10 +135,10 @@ BEGIN
     SELECT c.message_id, c.fate, array_agg(c.channel ORDER BY c.channel) AS channels,
            jsonb_object_agg(c.channel, c.recipients) FILTER (WHERE c.recipients IS NOT NULL) AS owed_recipients,
            bool_or(c.failed) AS failed, max(c.retry_after) AS retry_after,
-           left(string_agg(c.channel || ': ' || c.error, '; ' ORDER BY c.channel), 4000) AS error_message, min(c.error_class) AS error_class
+           left(string_agg(c.channel || ': ' || c.error, '; ' ORDER BY c.channel), 4000) AS error_message, min(c.error_class) AS error_class, min(c.host) AS host
     FROM (SELECT o.message_id, o.fate, o.channel, jsonb_agg(o.recipient_id) FILTER (WHERE o.recipient_id IS NOT NULL) AS recipients,
                  bool_or(o.outcome = 'failed') AS failed, max(o.retry_after) AS retry_after,
-                 string_agg(DISTINCT o.error, ', ') AS error, min(o.error_class) AS error_class
+                 string_agg(DISTINCT o.error, ', ') AS error, min(o.error_class) AS error_class, min(o.host) AS host
           FROM outcome o WHERE o.outcome <> 'delivered' GROUP BY o.message_id, o.fate, o.channel) AS c
     GROUP BY c.message_id, c.fate
   ), counted AS MATERIALIZED (
@@ -163,7 +164,7 @@ BEGIN
                                     ELSE least(interval '30 seconds' * 2 ^ least(c.deferrals, 10), interval '15 minutes') END AS delay) AS t
   ), gone_on AS (
     UPDATE alert_dlq d SET state = l.state, channels = l.channels, owed_recipients = l.owed_recipients, retry_count = l.retry_count,
-           error_message = l.error_message, error_class = l.error_class, last_retry_at = clock_timestamp(),
+           error_message = l.error_message, error_class = l.error_class, host = l.host, last_retry_at = clock_timestamp(),
            next_retry_at = CASE WHEN l.state = 'waiting' THEN l.due END,
            deferred_since = CASE WHEN l.counts THEN NULL ELSE coalesce(d.deferred_since, clock_timestamp()) END,
            deferrals = CASE WHEN l.counts THEN 0 ELSE l.deferrals + 1 END
@@ -171,11 +172,11 @@ BEGIN
   ), fresh AS (
     INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, retry_count, state, channels, owed_recipients,
                            next_retry_at, deferred_since, deferrals, priority, content_hash, delivery_key, content_key, day_key,
-                           accepted_at, expires_at, traceparent)
+                           accepted_at, expires_at, traceparent, host)
     SELECT m.alert_id, m.user_id, m.alert_data, l.error_message, l.error_class, l.retry_count, l.state, l.channels, l.owed_recipients,
            CASE WHEN l.state = 'waiting' THEN l.due END, CASE WHEN NOT l.counts THEN clock_timestamp() END,
            CASE WHEN l.counts THEN 0 ELSE 1 END, m.priority, m.content_hash, m.delivery_key, m.content_key, m.day_key,
-           m.accepted_at, m.expires_at, m.traceparent
+           m.accepted_at, m.expires_at, m.traceparent, l.host
     FROM letter l JOIN message m USING (message_id) WHERE NOT l.goes_on
   ), delivered AS (
     DELETE FROM alert_dlq d USING message m
@@ -213,7 +214,8 @@ BEGIN
   USING unnest(message_keys, content_hashes, content_keys, day_keys) AS m (delivery_key, content_hash, content_key, day_key)
   WHERE k.key = ANY (ARRAY[m.content_key, m.day_key]) AND k.owner = m.delivery_key
     AND NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
-    AND NOT EXISTS (SELECT FROM alert_deliveries d WHERE d.content_hash = m.content_hash AND d.delivery_key = m.delivery_key);
+    AND NOT EXISTS (SELECT FROM alert_deliveries d
+                    WHERE hashtext(d.content_hash) = hashtext(m.content_hash) AND d.delivery_key = m.delivery_key);
 END
 $$;
 

@@ -1,13 +1,35 @@
 -- Dead letters: retry selection, and the functions that users of the system before this one know.
 
+-- Puts letters that the caller has locked into the queue; with lift_expiry also those that have expired.
+CREATE FUNCTION _enqueue_letters(ids uuid[], lift_expiry boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+  SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+  WITH picked AS (
+    UPDATE alert_dlq d
+    SET state = 'queued', next_retry_at = NULL,
+        expires_at = CASE WHEN lift_expiry AND d.expires_at <= clock_timestamp() THEN NULL ELSE d.expires_at END
+    FROM unnest(ids) AS i (id) WHERE d.id = i.id AND d.state <> 'queued'
+    RETURNING d.*
+  )
+  INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
+                      content_key, day_key, attempt, dlq_id, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
+  SELECT s.last_value, coalesce(_lane_number(p.lane), 1), _install_id(), d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
+         d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id, pg_column_size(d.alert_data),
+         d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
+  FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority;
+END
+$$;
+
 CREATE FUNCTION schedule_retries(max_rows integer DEFAULT 1000) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
   SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   at      timestamptz := clock_timestamp();
+  due     uuid[];
   expired uuid[];
-  queued  integer;
 BEGIN
   IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 100000 THEN
     RAISE EXCEPTION 'max_rows is out of range' USING ERRCODE = 'invalid_parameter_value',
@@ -16,34 +38,20 @@ BEGIN
   IF hold_reason() IS NOT NULL THEN
     RETURN 0;
   END IF;
-  WITH due AS MATERIALIZED (
-    SELECT d.id, d.created_at FROM alert_dlq d
-    WHERE d.state = 'waiting' AND d.next_retry_at <= at
-    ORDER BY d.next_retry_at LIMIT max_rows
-    FOR UPDATE SKIP LOCKED
-  ), picked AS (
-    UPDATE alert_dlq d
-    SET state = CASE WHEN d.expires_at <= at THEN 'expired' ELSE 'queued' END, next_retry_at = NULL
-    FROM due WHERE d.id = due.id AND d.created_at = due.created_at
-    RETURNING d.*
-  ), enqueued AS (
-    INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
-                        content_key, day_key, attempt, dlq_id, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-    SELECT s.last_value, coalesce(_lane_number(p.lane), 1), _install_id(), d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
-           d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id, pg_column_size(d.alert_data),
-           d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
-    FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority
-    WHERE d.state = 'queued'
-    RETURNING 1
-  )
-  SELECT (SELECT count(*) FROM enqueued), array_agg(d.id) INTO queued, expired FROM picked d WHERE d.state = 'expired';
+  PERFORM advance_gradual_retries();
+  SELECT array_agg(l.id) FILTER (WHERE NOT l.past), array_agg(l.id) FILTER (WHERE l.past) INTO due, expired
+  FROM (SELECT d.id, coalesce(d.expires_at <= at, false) AS past FROM alert_dlq d
+        WHERE d.state = 'waiting' AND d.next_retry_at <= at
+        ORDER BY d.next_retry_at LIMIT max_rows
+        FOR UPDATE SKIP LOCKED) AS l;
   IF expired IS NOT NULL THEN
+    UPDATE alert_dlq d SET state = 'expired', next_retry_at = NULL FROM unnest(expired) AS e (id) WHERE d.id = e.id;
     PERFORM _end_letters(expired);
   END IF;
-  IF queued > 0 THEN
-    PERFORM _wake_drivers();
+  IF due IS NOT NULL THEN
+    PERFORM _enqueue_letters(due, false), _wake_drivers();
   END IF;
-  RETURN queued;
+  RETURN coalesce(cardinality(due), 0);
 END
 $$;
 COMMENT ON FUNCTION schedule_retries(integer) IS 'Puts dead letters that are due, up to max_rows (1 to 100000), into the queue and ends those that have expired; returns how many were queued. Run each minute by pg_cron or by the driver; several at once are harmless.';

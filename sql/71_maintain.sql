@@ -79,7 +79,7 @@ BEGIN
   added := 0;
   dropped := 0;
   FOR log IN SELECT * FROM (VALUES ('alert_deliveries', 'delivered_at', true), ('alert_dlq', 'created_at', false),
-                                   ('delivery_failures', 'failed_at', true), ('suppressed_alerts', 'suppressed_at', true)) v (name, time_column, ages)
+                                   ('delivery_failures', 'failed_at', true), ('suppressed_alerts', 'suppressed_at', true), ('operator_log', 'at', true)) v (name, time_column, ages)
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM pgalert.%I)', log.name || '_default') INTO default_in_use;
     FOR ahead IN CASE WHEN default_in_use THEN 1 ELSE 0 END .. 2 LOOP
@@ -112,6 +112,7 @@ BEGIN
     SELECT * INTO partitions FROM _keep_partitions();
     done := done || jsonb_build_object('partitions_added', partitions.added, 'partitions_dropped', partitions.dropped);
   END IF;
+  PERFORM _add_up_letter_counts(), _add_up_stats(), advance_gradual_retries();
   -- Last, since its locks are held to the end of the transaction.
   SELECT sum(pg_total_relation_size(format('pgalert.%s_%s', t, s.last_value))) INTO slot_bytes
   FROM outbox_slot s, unnest('{outbox,claims,claim_log}'::text[]) t;
@@ -125,7 +126,7 @@ BEGIN
   RETURN done;
 END
 $$;
-COMMENT ON FUNCTION maintain() IS 'Upkeep, to be called every few seconds by the driver or each minute by pg_cron; several at once are harmless. Purges expired dedup keys, rotates the outbox when the slot in use has grown to setting rotate_bytes, keeps partitions of the logs two months ahead and drops those older than setting retention. Returns what it did as a JSON object.';
+COMMENT ON FUNCTION maintain() IS 'Upkeep, to be called every few seconds by the driver or each minute by pg_cron; several at once are harmless. Purges expired dedup keys, adds up statistics, carries on gradual retries, rotates the outbox when the slot in use has grown to setting rotate_bytes, keeps partitions of the logs two months ahead and drops those older than setting retention. Returns what it did as a JSON object.';
 
 CREATE FUNCTION _require_pg_cron() RETURNS void
 LANGUAGE plpgsql STABLE

@@ -60,6 +60,22 @@ TO pgalert_operator;
 GRANT SELECT, INSERT, UPDATE, DELETE ON pgalert.policies, pgalert.channels TO pgalert_operator;
 GRANT SELECT ON pgalert.alert_deliveries, pgalert.alert_dlq, pgalert.delivery_failures, pgalert.suppressed_alerts TO pgalert_operator;
 
+GRANT EXECUTE ON FUNCTION
+  pgalert.retry_now(uuid, text), pgalert.retry_matching(jsonb, integer, text), pgalert.discard(uuid, text), pgalert.discard_matching(jsonb, integer, text),
+  pgalert.edit_dead_letter(uuid, jsonb, text), pgalert.retry_gradually(jsonb, double precision, text), pgalert.stop_gradual_retry(bigint, text),
+  pgalert.dead_letter(uuid), pgalert.recipient_health(text, bigint, integer)
+TO pgalert_operator;
+GRANT SELECT ON pgalert.operator_log TO pgalert_operator;
+GRANT EXECUTE ON FUNCTION
+  pgalert.list_dead_letters(jsonb, text, jsonb, integer), pgalert.count_matching(jsonb, bigint), pgalert.delivery_attempts(uuid),
+  pgalert.find_deliveries(jsonb, jsonb, integer), pgalert.error_groups(jsonb, integer), pgalert.list_gradual_retries(integer), pgalert.overview(interval)
+TO pgalert_operator, pgalert_monitor;
+GRANT EXECUTE ON FUNCTION pgalert.advance_gradual_retries() TO pgalert_driver;
+GRANT SELECT ON pgalert.dlq_states, pgalert.dlq_errors, pgalert.delivery_stats_hourly, pgalert.retry_stats TO pgalert_operator, pgalert_monitor;
+GRANT SELECT ON pgalert.dlq_states TO pgalert_driver;
+GRANT EXECUTE ON FUNCTION pgalert._percentile(smallint[], bigint[], double precision) TO pgalert_operator, pgalert_monitor;  -- its views call it as their reader
+GRANT EXECUTE ON FUNCTION pgalert._class_seconds(smallint) TO pgalert_operator, pgalert_monitor;
+
 GRANT EXECUTE ON FUNCTION pgalert.alert_history(text, text) TO pgalert_producer, pgalert_operator;
 GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.queue_depth(), pgalert.open_claims() TO pgalert_driver, pgalert_operator, pgalert_monitor;
 GRANT EXECUTE ON FUNCTION pgalert.list_channels() TO pgalert_driver, pgalert_operator;

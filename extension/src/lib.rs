@@ -52,8 +52,17 @@ extension_sql_file!("../../sql/41_claim.sql", name = "claim", requires = ["windo
 extension_sql_file!("../../sql/42_report.sql", name = "report", requires = ["claim"]);
 extension_sql_file!("../../sql/43_rotate.sql", name = "rotate", requires = ["report"]);
 extension_sql_file!("../../sql/50_dead_letters.sql", name = "dead_letters", requires = ["rotate"]);
-extension_sql_file!("../../sql/60_inbox.sql", name = "inbox", requires = ["dead_letters"]);
+extension_sql_file!(
+    "../../sql/51_letter_filter.sql",
+    name = "letter_filter",
+    requires = ["dead_letters"]
+);
+extension_sql_file!("../../sql/52_by_hand.sql", name = "by_hand", requires = ["letter_filter"]);
+extension_sql_file!("../../sql/53_gradual_retry.sql", name = "gradual_retry", requires = ["by_hand"]);
+extension_sql_file!("../../sql/60_inbox.sql", name = "inbox", requires = ["gradual_retry"]);
 extension_sql_file!("../../sql/70_cluster.sql", name = "cluster", requires = ["inbox"]);
 extension_sql_file!("../../sql/71_maintain.sql", name = "maintain", requires = ["cluster"]);
-extension_sql_file!("../../sql/80_views.sql", name = "views", requires = ["maintain"]);
+extension_sql_file!("../../sql/72_stats.sql", name = "stats", requires = ["maintain"]);
+extension_sql_file!("../../sql/80_views.sql", name = "views", requires = ["stats"]);
+extension_sql_file!("../../sql/81_desk.sql", name = "desk", requires = ["views"]);
 extension_sql_file!("../../sql/90_grants.sql", name = "grants", finalize);

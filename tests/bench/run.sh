@@ -106,7 +106,7 @@ if wanted sending; then
   cargo build --quiet --release --package pgalert-driver
   cargo build --quiet --release --package e2e --bin sending
   target=${CARGO_TARGET_DIR:-$repo/target}/release
-  export PGALERT_BENCH_DRIVER=$target/pgalert DATABASE_URL="host=$PGHOST user=postgres dbname=bench"
+  export BENCH_DRIVER=$target/pgalert DATABASE_URL="host=$PGHOST user=postgres dbname=bench"
   read -r driven bare < <("$target/sending" rate 20000)
   line 'pgalert run to a local HTTP sink / the same client in a bare loop, /s' "$driven" "$bare" "$(ratio "$driven" "$bare")"
   read -r half most < <("$target/sending" latency 300)

@@ -70,7 +70,7 @@ struct Driver(Child);
 
 impl Driver {
     fn start() -> Driver {
-        let program = std::env::var("PGALERT_BENCH_DRIVER").unwrap();
+        let program = std::env::var("BENCH_DRIVER").unwrap();
         let mut command = Command::new(program);
         command
             .arg("run")

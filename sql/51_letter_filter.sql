@@ -1,0 +1,113 @@
+-- Which dead letters are meant: counts by kind of error, kept by a trigger, and the filter of the desk.
+
+CREATE FUNCTION _count_letters() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  IF TG_OP = 'TRUNCATE' THEN
+    DELETE FROM letter_counts;
+    RETURN NULL;
+  END IF;
+  IF TG_OP <> 'DELETE' THEN
+    INSERT INTO letter_counts (state, error_class, channel, host, error_group, letters, first_at, last_at)
+    SELECT a.state, a.error_class, array_to_string(a.channels, ','), a.host, a.error_group, count(*), min(a.created_at), max(a.created_at)
+    FROM after_rows a GROUP BY 1, 2, 3, 4, 5;
+  END IF;
+  IF TG_OP <> 'INSERT' THEN
+    INSERT INTO letter_counts (state, error_class, channel, host, error_group, letters)
+    SELECT b.state, b.error_class, array_to_string(b.channels, ','), b.host, b.error_group, -count(*)
+    FROM before_rows b GROUP BY 1, 2, 3, 4, 5;
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER inserted AFTER INSERT ON alert_dlq REFERENCING NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION _count_letters();
+CREATE TRIGGER updated AFTER UPDATE ON alert_dlq REFERENCING NEW TABLE AS after_rows OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION _count_letters();
+CREATE TRIGGER deleted AFTER DELETE ON alert_dlq REFERENCING OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION _count_letters();
+CREATE TRIGGER truncated AFTER TRUNCATE ON alert_dlq FOR EACH STATEMENT EXECUTE FUNCTION _count_letters();
+
+-- Adds the differences up, when there are many. What is not committed yet is not seen and stays.
+CREATE FUNCTION _add_up_letter_counts() RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  IF (SELECT count(*) FROM (SELECT FROM letter_counts LIMIT 1001) AS c) <= 1000 THEN
+    RETURN;
+  END IF;
+  WITH gone AS (DELETE FROM letter_counts RETURNING *)
+  INSERT INTO letter_counts
+  SELECT g.state, g.error_class, g.channel, g.host, g.error_group, sum(g.letters), min(g.first_at), max(g.last_at)
+  FROM gone g GROUP BY 1, 2, 3, 4, 5 HAVING sum(g.letters) <> 0;
+END
+$$;
+
+CREATE VIEW dlq_states AS
+SELECT s.state, coalesce(sum(c.letters), 0)::bigint AS letters
+FROM unnest('{waiting,queued,exhausted,permanent,expired}'::text[]) WITH ORDINALITY AS s (state, place)
+LEFT JOIN letter_counts c ON c.state = s.state
+GROUP BY s.state, s.place ORDER BY s.place;
+COMMENT ON VIEW dlq_states IS 'How many dead letters are in each state, exactly. Its cost does not grow with their number.';
+
+CREATE FUNCTION _bad_filter(problem text, hint text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  RAISE EXCEPTION 'the filter is not one' USING ERRCODE = 'invalid_parameter_value', DETAIL = problem, HINT = hint;
+END
+$$;
+
+-- The value of a key as text, of the JSON types allowed; an array is one of texts.
+CREATE FUNCTION _check_filter(filter jsonb, texts text[], lists text[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+  given record;
+BEGIN
+  IF filter IS NULL OR jsonb_typeof(filter) <> 'object' THEN
+    PERFORM _bad_filter(format('It is %s.', coalesce(jsonb_typeof(filter), 'NULL')), 'It is a JSON object; {} matches everything.');
+  END IF;
+  FOR given IN SELECT e.key, e.value, jsonb_typeof(e.value) AS kind FROM jsonb_each(filter) e LOOP
+    IF given.key <> ALL (texts || lists) THEN
+      PERFORM _bad_filter(format('It has the key "%s".', left(given.key, 100)), format('Keys are %s.', array_to_string(texts || lists, ', ')));
+    ELSIF given.kind <> 'string' AND NOT (given.kind = 'array' AND given.key = ANY (lists)) THEN
+      PERFORM _bad_filter(format('"%s" is of type %s.', given.key, given.kind),
+                          CASE WHEN given.key = ANY (lists) THEN 'Give a text or an array of texts.' ELSE 'Give a text.' END);
+    ELSIF given.kind = 'array' AND jsonb_path_exists(given.value, '$[*] ? (@.type() != "string")') THEN
+      PERFORM _bad_filter(format('"%s" has an element that is no text.', given.key), 'Give an array of texts.');
+    END IF;
+  END LOOP;
+END
+$$;
+
+CREATE FUNCTION _filter_texts(value jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT CASE jsonb_typeof(value) WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(value)) ELSE ARRAY[value #>> '{}'] END
+$$;
+
+-- The filter as a condition on alert_dlq d: literals, so that each filter gets the plan that suits it.
+CREATE FUNCTION _letter_condition(filter jsonb) RETURNS text
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  given     record;
+  condition text := 'true';
+  states    CONSTANT text[] := '{waiting,queued,exhausted,permanent,expired}';
+BEGIN
+  PERFORM _check_filter(filter, '{channel,error_group,host,alert_id,user_id,older_than,newer_than,last_retry_before}', '{ids,state,error_class}');
+  FOR given IN SELECT e.key, _filter_texts(e.value) AS texts FROM jsonb_each(filter) e LOOP
+    IF given.key = 'state' AND NOT given.texts <@ states THEN
+      PERFORM _bad_filter('"state" names none of a dead letter.', format('States are %s.', array_to_string(states, ', ')));
+    END IF;
+    condition := condition || ' AND ' || CASE given.key
+      WHEN 'ids' THEN format('d.id = ANY (%L::uuid[])', given.texts::uuid[])
+      WHEN 'channel' THEN format('%L = ANY (d.channels)', given.texts[1])
+      WHEN 'older_than' THEN format('d.created_at <= %L::timestamptz', clock_timestamp() - given.texts[1]::interval)
+      WHEN 'newer_than' THEN format('d.created_at > %L::timestamptz', clock_timestamp() - given.texts[1]::interval)
+      WHEN 'last_retry_before' THEN format('coalesce(d.last_retry_at < %L::timestamptz, true)', given.texts[1]::timestamptz)
+      ELSE format('d.%I = ANY (%L::text[])', given.key, given.texts)
+    END;
+  END LOOP;
+  RETURN condition;
+END
+$$;

@@ -1,0 +1,122 @@
+-- Statistics of deliveries and failures: appended by triggers of the logs, added up by maintain().
+
+-- Class of a duration: 8 classes to a power of ten of milliseconds, 0 is up to one, 80 is the last.
+CREATE FUNCTION _seconds_class(duration interval) RETURNS smallint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+  SELECT CASE WHEN duration <= '1 millisecond' THEN 0
+              ELSE least(80, ceil(8 * log(extract(epoch FROM duration)::double precision * 1000))) END::smallint
+$$;
+
+-- A duration of a class, in seconds.
+CREATE FUNCTION _class_seconds(class smallint) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE class WHEN 0 THEN 0.0005 ELSE 10 ^ ((class - 0.5) / 8) / 1000 END::double precision $$;
+
+CREATE FUNCTION _count_deliveries() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  INSERT INTO delivery_stats_new
+  SELECT date_trunc('minute', d.delivered_at, 'UTC'), '1 minute', c, _seconds_class(d.delivered_at - d.accepted_at),
+         count(*), count(*) FILTER (WHERE d.attempt > 1), sum(d.attempt - 1)
+  FROM new_rows d CROSS JOIN LATERAL jsonb_array_elements_text(d.delivery_methods) c
+  GROUP BY 1, 3, 4;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER counted AFTER INSERT ON alert_deliveries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION _count_deliveries();
+
+CREATE FUNCTION _count_failures() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  INSERT INTO failure_stats_new
+  SELECT date_trunc('minute', f.failed_at, 'UTC'), '1 minute', f.channel, f.outcome, f.error_class, coalesce(f.host, ''),
+         _error_group(f.channel || ': ' || f.error), count(*)
+  FROM new_rows f
+  GROUP BY 1, 3, 4, 5, 6, 7;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER counted AFTER INSERT ON delivery_failures REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION _count_failures();
+
+-- Moves what has come into the sums, and minutes of yesterday into hours. Several at once are harmless: each row is moved by whoever deletes it.
+CREATE FUNCTION _add_up_stats() RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  hours_before timestamptz := date_trunc('hour', clock_timestamp() - interval '3 hours', 'UTC');
+  drop_before  timestamptz := clock_timestamp() - setting('retention')::interval;
+BEGIN
+  WITH new AS (DELETE FROM delivery_stats_new RETURNING *),
+  old AS (DELETE FROM delivery_stats d WHERE d.width = '1 minute' AND d.at < hours_before RETURNING *)
+  INSERT INTO delivery_stats AS s
+  SELECT CASE WHEN n.at < hours_before THEN date_trunc('hour', n.at, 'UTC') ELSE n.at END,
+         CASE WHEN n.at < hours_before THEN interval '1 hour' ELSE interval '1 minute' END,
+         n.channel, n.seconds, sum(n.deliveries), sum(n.by_retry), sum(n.retries)
+  FROM (SELECT * FROM new UNION ALL SELECT * FROM old) AS n
+  WHERE n.at >= drop_before
+  GROUP BY 1, 2, 3, 4 ORDER BY 2, 1, 3, 4
+  ON CONFLICT ON CONSTRAINT delivery_stats_pkey DO UPDATE
+  SET deliveries = s.deliveries + excluded.deliveries, by_retry = s.by_retry + excluded.by_retry, retries = s.retries + excluded.retries;
+  DELETE FROM delivery_stats d WHERE d.width = '1 hour' AND d.at < drop_before;
+
+  WITH new AS (DELETE FROM failure_stats_new RETURNING *),
+  old AS (DELETE FROM failure_stats f WHERE f.width = '1 minute' AND f.at < hours_before RETURNING *)
+  INSERT INTO failure_stats AS s
+  SELECT CASE WHEN n.at < hours_before THEN date_trunc('hour', n.at, 'UTC') ELSE n.at END,
+         CASE WHEN n.at < hours_before THEN interval '1 hour' ELSE interval '1 minute' END,
+         n.channel, n.outcome, n.error_class, n.host, n.error_group, sum(n.failures)
+  FROM (SELECT * FROM new UNION ALL SELECT * FROM old) AS n
+  WHERE n.at >= drop_before
+  GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 2, 1, 3, 4, 5, 6, 7
+  ON CONFLICT ON CONSTRAINT failure_stats_pkey DO UPDATE SET failures = s.failures + excluded.failures;
+  DELETE FROM failure_stats f WHERE f.width = '1 hour' AND f.at < drop_before;
+END
+$$;
+
+-- With what is not added up yet, so that a reader is never behind.
+CREATE VIEW _all_delivery_stats AS SELECT * FROM delivery_stats UNION ALL SELECT * FROM delivery_stats_new;
+COMMENT ON VIEW _all_delivery_stats IS 'delivery_stats with what is not added up yet.';
+CREATE VIEW _all_failure_stats AS SELECT * FROM failure_stats UNION ALL SELECT * FROM failure_stats_new;
+COMMENT ON VIEW _all_failure_stats IS 'failure_stats with what is not added up yet.';
+
+-- The duration that a share of what has been counted did not exceed; of a class, and so within a sixth.
+CREATE FUNCTION _percentile(classes smallint[], counts bigint[], share double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT _class_seconds(c.class)
+  FROM (SELECT u.class, sum(u.n) OVER (ORDER BY u.class) AS upto, sum(u.n) OVER () AS total
+        FROM unnest(classes, counts) AS u (class, n)) AS c
+  WHERE c.upto >= share * c.total AND c.total > 0
+  ORDER BY c.class LIMIT 1
+$$;
+
+CREATE VIEW delivery_stats_hourly AS
+SELECT d.hour, d.channel, d.deliveries, coalesce(f.failed, 0) AS failed, coalesce(f.deferred, 0) AS deferred,
+       round(d.deliveries::numeric / nullif(d.deliveries + coalesce(f.failed, 0), 0), 4) AS success_rate, d.p50_seconds, d.p99_seconds
+FROM (SELECT c.hour, c.channel, sum(c.deliveries)::bigint AS deliveries,
+             _percentile(array_agg(c.seconds), array_agg(c.deliveries), 0.5) AS p50_seconds,
+             _percentile(array_agg(c.seconds), array_agg(c.deliveries), 0.99) AS p99_seconds
+      FROM (SELECT date_trunc('hour', s.at, 'UTC') AS hour, s.channel, s.seconds, sum(s.deliveries)::bigint AS deliveries
+            FROM _all_delivery_stats s GROUP BY 1, 2, 3
+            UNION ALL
+            SELECT DISTINCT date_trunc('hour', f.at, 'UTC'), f.channel, 0::smallint, 0::bigint FROM _all_failure_stats f) AS c
+      GROUP BY c.hour, c.channel) AS d
+LEFT JOIN (SELECT date_trunc('hour', f.at, 'UTC') AS hour, f.channel, sum(f.failures) FILTER (WHERE f.outcome = 'failed')::bigint AS failed,
+                  sum(f.failures) FILTER (WHERE f.outcome = 'deferred')::bigint AS deferred
+           FROM _all_failure_stats f GROUP BY 1, 2) AS f ON f.hour = d.hour AND f.channel = d.channel;
+COMMENT ON VIEW delivery_stats_hourly IS 'Each hour and channel: deliveries, attempts that failed or were deferred, success_rate (deliveries of deliveries and failures), and the time from accepted to delivered in seconds (p50, p99; of classes, within a sixth).';
+
+CREATE VIEW dlq_errors AS
+SELECT c.state, c.error_class, c.channel, c.host, c.error_group, sum(c.letters)::bigint AS letters, min(c.first_at) AS first_at, max(c.last_at) AS last_at
+FROM letter_counts c GROUP BY 1, 2, 3, 4, 5 HAVING sum(c.letters) > 0;
+COMMENT ON VIEW dlq_errors IS 'Dead letters by state and kind of error: how many, and when the first and the last of them came. channel: those owed, with commas between.';
+
+CREATE VIEW retry_stats AS
+SELECT date_trunc('hour', s.at, 'UTC') AS hour, s.channel, sum(s.deliveries)::bigint AS deliveries, sum(s.by_retry)::bigint AS by_retry,
+       round(sum(s.by_retry)::numeric / sum(s.deliveries), 4) AS share_saved,
+       round(sum(s.retries)::numeric / sum(s.deliveries), 4) AS average_retries
+FROM _all_delivery_stats s GROUP BY 1, 2;
+COMMENT ON VIEW retry_stats IS 'Each hour and channel: deliveries, how many and which share of them a retry saved, and the average number of retries before a delivery.';

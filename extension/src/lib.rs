@@ -58,7 +58,11 @@ extension_sql_file!(
     requires = ["dead_letters"]
 );
 extension_sql_file!("../../sql/52_by_hand.sql", name = "by_hand", requires = ["letter_filter"]);
-extension_sql_file!("../../sql/53_gradual_retry.sql", name = "gradual_retry", requires = ["by_hand"]);
+extension_sql_file!(
+    "../../sql/53_gradual_retry.sql",
+    name = "gradual_retry",
+    requires = ["by_hand"]
+);
 extension_sql_file!("../../sql/60_inbox.sql", name = "inbox", requires = ["gradual_retry"]);
 extension_sql_file!("../../sql/70_cluster.sql", name = "cluster", requires = ["inbox"]);
 extension_sql_file!("../../sql/71_maintain.sql", name = "maintain", requires = ["cluster"]);

@@ -81,25 +81,36 @@ pub fn throughput(series: &Value, period: Period) -> Chart {
     }
 }
 
-/// Bars of one kind without words: `[[hour, count]…]`.
+/// Hours of a sparkline.
+const HOURS: usize = 24;
+
+/// Bars of one kind without words.
 #[derive(Debug, Serialize)]
 pub struct Sparkline {
     width: f64,
     bars: Vec<Bar>,
 }
 
-pub fn sparkline(per_hour: &Value) -> Sparkline {
-    let hours = per_hour.as_array().map(Vec::as_slice).unwrap_or_default();
-    let counts: Vec<f64> = hours.iter().map(|hour| hour[1].as_f64().unwrap_or_default()).collect();
+/// The last day, of `[[hour, count]…]` in which empty hours may be missing.
+pub fn sparkline(per_hour: &Value, now: DateTime<Utc>) -> Sparkline {
+    let mut counts = [0.0; HOURS];
+    for hour in per_hour.as_array().into_iter().flatten() {
+        let at = hour[0].as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        let ago = at.map(|at| now.timestamp().div_euclid(3_600) - at.timestamp().div_euclid(3_600));
+        let place = ago.and_then(|ago| (HOURS - 1).checked_sub(usize::try_from(ago).ok()?));
+        if let Some(place) = place {
+            counts[place] += hour[1].as_f64().unwrap_or_default();
+        }
+    }
     let top = counts.iter().copied().fold(1.0, f64::max);
     let bar = |(place, count): (usize, &f64)| {
         // One of a thousand is still seen.
-        let height = (count / top * HEIGHT).max(if *count > 0.0 { 6.0 } else { 0.0 });
+        let height = (count / top * HEIGHT).max(6.0);
         let (x, y) = (left(place), HEIGHT - height);
         Bar { kind: "failed", x, y, width: STEP - GAP, height }
     };
-    let bars = counts.iter().enumerate().map(bar).filter(|bar| bar.height > 0.0).collect();
-    Sparkline { width: width(counts.len()), bars }
+    let bars = counts.iter().enumerate().filter(|(_, count)| **count > 0.0).map(bar).collect();
+    Sparkline { width: width(HOURS), bars }
 }
 
 fn left(place: usize) -> f64 {
@@ -155,7 +166,20 @@ mod tests {
     fn nothing_is_a_chart_too() {
         let chart = throughput(&Value::Null, Period::Hour);
         assert_eq!((chart.top, chart.bars.len()), (5.0, 0));
-        assert!(sparkline(&Value::Null).bars.is_empty());
+        assert!(sparkline(&Value::Null, Utc::now()).bars.is_empty());
+    }
+
+    #[test]
+    fn a_sparkline_ends_with_this_hour() {
+        let now = "2026-01-02T10:20:00Z".parse().unwrap();
+        let hours = json!([
+            ["2026-01-01T10:00:00Z", 9],
+            ["2026-01-02T09:00:00Z", 1],
+            ["2026-01-02T10:00:00Z", 2]
+        ]);
+        let bars: Vec<_> =
+            sparkline(&hours, now).bars.iter().map(|bar| (bar.x, bar.height)).collect();
+        assert_eq!(bars, [(221.0, 50.0), (231.0, 100.0)], "the hour of yesterday is too old");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::Response;
 use axum::Extension;
+use chrono::Utc;
 use minijinja::{context, Value as Content};
 use serde_json::Value;
 use uuid::Uuid;
@@ -139,22 +140,25 @@ pub async fn errors(State(desk): App, Extension(person): Extension<Person>, uri:
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
     let groups = calls::error_groups(&tx, &filter.json(), GROUPS).await?;
+    let now = Utc::now();
     let groups: Vec<Content> = groups
         .iter()
         .map(|group| {
             let own = group_filter(group);
-            context! { g => group, line => charts::sparkline(&group["per_hour"]), link => own.link("/letters", &[]), pairs => own.pairs }
+            context! { g => group, line => charts::sparkline(&group["per_hour"], now), link => own.link("/letters", &[]), pairs => own.pairs }
         })
         .collect();
     let content = context! { title => "Errors", groups, filter => shown(&filter), filtered => !filter.is_empty() };
     desk.show("errors.html", "errors", &person, &fields, content)
 }
 
-/// The letters of a group.
+/// The letters of a group. One that owes several channels is found by the first: the kind of error names the one that failed.
 fn group_filter(group: &Value) -> Filter {
     let keys = ["error_class", "channel", "host", "error_group"];
     let pair = |key: &str| {
-        Some((key.to_owned(), group[key].as_str().filter(|value| !value.is_empty())?.to_owned()))
+        let value = group[key].as_str().filter(|value| !value.is_empty())?;
+        let value = if key == "channel" { value.split(',').next()? } else { value };
+        Some((key.to_owned(), value.to_owned()))
     };
     Filter { pairs: keys.into_iter().filter_map(pair).collect() }
 }

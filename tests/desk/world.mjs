@@ -113,10 +113,11 @@ function past() {
     INSERT INTO pgalert.alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivered_at, delivery_key, attempt, priority, accepted_at)
     SELECT 'past-' || n, 'u' || n % 97, md5(n::text), CASE WHEN n % 3 = 0 THEN '["email"]' WHEN n % 3 = 1 THEN '["webhook"]' ELSE '["slack"]' END::jsonb,
            at, gen_random_uuid(), 1, 'normal', at - (0.05 + random() ^ 6 * 4) * interval '1 second'
-    FROM (SELECT n, now() - interval '7 days' * random() ^ 3 AS at FROM generate_series(1, 9000) n) AS t;
+    FROM (SELECT n, now() - CASE n % 3 WHEN 0 THEN interval '1 hour' WHEN 1 THEN interval '1 day' ELSE interval '7 days' END * (1.1 * random() + 0.04 * sin(n)) AS at
+          FROM generate_series(1, 9000) n) AS t WHERE at < now();
     INSERT INTO pgalert.delivery_failures (delivery_key, alert_id, user_id, channel, attempt, outcome, error_class, error, host, failed_at)
     SELECT gen_random_uuid(), 'past-' || n, 'u' || n % 97, CASE WHEN n % 3 = 0 THEN 'email' ELSE 'webhook' END, 1, CASE WHEN n % 5 = 0 THEN 'deferred' ELSE 'failed' END,
-           CASE WHEN n % 3 = 0 THEN 'smtp.451' ELSE 'http.502' END, CASE WHEN n % 3 = 0 THEN '451 try again later' ELSE 'the answer was 502' END, 'hooks.example.com',
-           now() - interval '7 days' * random() ^ 2
+           CASE WHEN n % 3 = 0 THEN 'smtp.451' ELSE 'http.502' END, CASE WHEN n % 3 = 0 THEN '451 try again later' ELSE '502 Bad Gateway' END, 'hooks.example.com',
+           now() - CASE WHEN n < 40 THEN interval '1 hour' WHEN n < 120 THEN interval '1 day' ELSE interval '7 days' END * random() ^ 1.3
     FROM generate_series(1, 260) n`);
 }

@@ -51,6 +51,10 @@ pub async fn guard(
     };
     let mut response = match response.extensions().get::<Arc<Fault>>() {
         Some(fault) => explain(&desk, person.as_ref(), fault),
+        // The router's own words: an id that is none, a method that a page does not have.
+        None if is_text(&response) && response.status().is_client_error() => {
+            explain(&desk, person.as_ref(), &Fault::NoPage)
+        }
         None => response,
     };
     finish(response.headers_mut(), client);
@@ -104,6 +108,11 @@ fn explain(desk: &Desk, person: Option<&Person>, fault: &Fault) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
+}
+
+fn is_text(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
 }
 
 fn finish(headers: &mut HeaderMap, client: Client) {

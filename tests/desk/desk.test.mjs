@@ -188,7 +188,7 @@ describe("what is done", () => {
       const { context, page } = await visitor(browser, desk.address, { script, width: 390 });
       await signIn(page);
       await open(page, alert);
-      await page.getByLabel("Message", { exact: true }).fill(`Mended: ${alert}\r\nSecond line`);
+      await page.getByRole("textbox", { name: "Message" }).fill(`Mended: ${alert}\r\nSecond line`);
       await page.getByLabel("Address by webhook").fill(`${receiver.url}/ok`);
       await page.getByRole("button", { name: "Save and retry" }).click();
       assert.match(await notice(page), /^Saved and queued/);

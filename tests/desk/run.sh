@@ -18,4 +18,4 @@ export PGALERT_TEST_TARGET=$repo/target/desk
 PGALERT_TEST_CHROMIUM=$(command -v chromium)
 export PGALERT_TEST_CHROMIUM
 cd "$repo/tests/desk"
-"$(node_of_tests)" --test --test-concurrency=1 --test-timeout=300000 ./*.test.mjs
+"$(node_of_tests)" --test --test-concurrency=1 --test-timeout=1200000 ./*.test.mjs

@@ -101,6 +101,7 @@ impl Filter {
         query.extend_pairs(more.iter().filter(|(_, value)| !value.is_empty()));
         match query.finish() {
             query if query.is_empty() => path.to_owned(),
+            query if path.contains('?') => format!("{path}&{query}"),
             query => format!("{path}?{query}"),
         }
     }
@@ -176,6 +177,7 @@ mod tests {
             json!({"state": "waiting", "user_id": "ann"})
         );
         assert_eq!(Filter::default().link("/letters", &[]), "/letters");
+        assert_eq!(Filter::default().link("/letters?a=1", &[("n", "2")]), "/letters?a=1&n=2");
     }
 
     #[test]

@@ -265,17 +265,17 @@ async fn markup_of_an_alert_is_text_everywhere() {
     let visitor = desk.visitor();
     let letter = visitor.get(&format!("/letters/{id}")).await.body;
     assert!(letter.contains("&lt;script&gt;alert(1)&lt;"), "{letter}");
-    let strange = "/letters?user_id=%22%3E%3Cb%3E&error_class=%3Cb%3E&sort=newest&done=%3Cb%3E";
+    let strange = "/letters?user_id=%22%3E%3Cu%3E&error_class=%3Cu%3E&sort=newest&done=%3Cu%3E";
     for path in [
         "/letters",
         &format!("/letters/{id}"),
         "/errors",
         strange,
-        "/recipients?user_id=%22%3E%3Cb%3E",
+        "/recipients?user_id=%22%3E%3Cu%3E",
     ] {
         let answer = visitor.get(path).await;
         assert_eq!(answer.status, 200, "{path}");
-        for markup in ["<script>alert", "<i>Disk", "<b>disk", "\"><b>", "<b>\""] {
+        for markup in ["<script>alert", "<i>Disk", "<b>disk", "<u>"] {
             assert!(!answer.body.contains(markup), "{path} has {markup}: {}", answer.body);
         }
     }
@@ -287,7 +287,9 @@ async fn two_presses_at_once_send_once() {
     let desk = Desk::start(&database, &[]).await;
     webhook.answer(|_| Answer::OK);
     let (retry, visitor) = (format!("/letters/{id}/retry"), desk.visitor());
-    let press = || visitor.act(&retry, &[]);
+    let page = visitor.get("/letters").await;
+    let fields = [("csrf", page.csrf())];
+    let press = || visitor.post(&retry, &fields);
     let (one, two, three) = tokio::join!(press(), press(), press());
     let mut told: Vec<&str> = [&one, &two, &three]
         .map(|answer| answer.header("location").split('=').nth(1).unwrap())
@@ -298,7 +300,7 @@ async fn two_presses_at_once_send_once() {
     assert_eq!(sent, "1 delivered, 0 failed, 0 deferred, 0 skipped");
     assert_eq!(webhook.count(), 2, "the failed attempt, and one more");
     assert_eq!(number(&session, "SELECT count(*) FROM pgalert.alert_dlq").await, 0);
-    let gone = visitor.act(&retry, &[]).await;
+    let gone = press().await;
     assert_eq!(gone.status, 404);
     assert!(gone.body.contains("There is no dead letter"), "{}", gone.body);
 }

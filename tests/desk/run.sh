@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The desk in a real browser: a cluster, the driver and a receiver, clicked through at two widths in dark and light, with
 # axe-core on each page. Screenshots are kept under target/desk/shots.
+#   tests/desk/run.sh [--test-name-pattern=REGEX]
 #   PGALERT_TEST_DRIVER=FILE   the driver; the extension is installed
 set -euo pipefail
 # shellcheck source=tests/lib.sh
@@ -18,4 +19,4 @@ export PGALERT_TEST_TARGET=$repo/target/desk
 PGALERT_TEST_CHROMIUM=$(command -v chromium)
 export PGALERT_TEST_CHROMIUM
 cd "$repo/tests/desk"
-"$(node_of_tests)" --test --test-concurrency=1 --test-timeout=1200000 ./*.test.mjs
+"$(node_of_tests)" --test --test-concurrency=1 --test-timeout=1200000 "$@" ./*.test.mjs

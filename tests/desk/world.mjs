@@ -106,18 +106,18 @@ export async function fill(receiver) {
     ) AS a (id, name, channels, priority, user_id, message)`);
 }
 
-// A week of deliveries and some failures, as they would have been recorded.
+// A week of deliveries and some failures, as they would have been recorded: more by day than by night.
 function past() {
   sql(`
     SELECT setseed(0.5);
     INSERT INTO pgalert.alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivered_at, delivery_key, attempt, priority, accepted_at)
-    SELECT 'past-' || n, 'u' || n % 97, md5(n::text), CASE WHEN n % 3 = 0 THEN '["email"]' WHEN n % 3 = 1 THEN '["webhook"]' ELSE '["slack"]' END::jsonb,
+    SELECT 'past-' || n, 'u' || n % 97, md5(n::text), CASE WHEN part < 0.5 THEN '["email"]' WHEN part < 0.85 THEN '["webhook"]' ELSE '["slack"]' END::jsonb,
            at, gen_random_uuid(), 1, 'normal', at - (0.05 + random() ^ 6 * 4) * interval '1 second'
-    FROM (SELECT n, now() - CASE n % 3 WHEN 0 THEN interval '1 hour' WHEN 1 THEN interval '1 day' ELSE interval '7 days' END * (1.1 * random() + 0.04 * sin(n)) AS at
-          FROM generate_series(1, 9000) n) AS t WHERE at < now();
+    FROM (SELECT n, random() AS part, now() - interval '7 days' * n / 60000 AS at FROM generate_series(1, 60000) n) AS t
+    WHERE random() < 0.55 + 0.4 * sin(extract(epoch FROM at) / 86400 * 2 * pi() - 2);
     INSERT INTO pgalert.delivery_failures (delivery_key, alert_id, user_id, channel, attempt, outcome, error_class, error, host, failed_at)
-    SELECT gen_random_uuid(), 'past-' || n, 'u' || n % 97, CASE WHEN n % 3 = 0 THEN 'email' ELSE 'webhook' END, 1, CASE WHEN n % 5 = 0 THEN 'deferred' ELSE 'failed' END,
-           CASE WHEN n % 3 = 0 THEN 'smtp.451' ELSE 'http.502' END, CASE WHEN n % 3 = 0 THEN '451 try again later' ELSE '502 Bad Gateway' END, 'hooks.example.com',
-           now() - CASE WHEN n < 40 THEN interval '1 hour' WHEN n < 120 THEN interval '1 day' ELSE interval '7 days' END * random() ^ 1.3
-    FROM generate_series(1, 260) n`);
+    SELECT gen_random_uuid(), 'past-' || n, 'u' || n % 97, CASE WHEN n % 3 = 0 THEN 'email' ELSE 'webhook' END, 1, CASE WHEN n % 4 = 0 THEN 'deferred' ELSE 'failed' END,
+           CASE WHEN n % 3 = 0 THEN 'smtp.451' ELSE 'http.5xx' END, CASE WHEN n % 3 = 0 THEN '451 try again later' ELSE '502 Bad Gateway' END, 'hooks.example.com',
+           now() - interval '7 days' * n / 900 - interval '2 hours' * random()
+    FROM generate_series(1, 900) n`);
 }

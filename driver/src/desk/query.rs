@@ -11,7 +11,7 @@ const FILTER_KEYS: &[&str] = &[
     "state",
     "channel",
     "error_class",
-    "error_group",
+    GROUP,
     "host",
     "alert_id",
     "user_id",
@@ -19,6 +19,8 @@ const FILTER_KEYS: &[&str] = &[
     "older_than",
     "newer_than",
 ];
+
+const GROUP: &str = "error_group";
 
 /// Pairs in the order in which they came; one without a value counts as not there.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +53,8 @@ impl Fields {
 
     pub fn filter(&self) -> Filter {
         let known = |(key, value): &(String, String)| {
-            let value = value.trim();
+            // Nobody types the name of a group, and it may end with a space.
+            let value = if key == GROUP { value } else { value.trim() };
             (FILTER_KEYS.contains(&key.as_str()) && !value.is_empty())
                 .then(|| (key.clone(), value.to_owned()))
         };
@@ -176,6 +179,8 @@ mod tests {
             filter.of_state("waiting").json(),
             json!({"state": "waiting", "user_id": "ann"})
         );
+        let group = Fields::parse(b"error_group=503:+&host=+db1+").filter();
+        assert_eq!(group.json(), json!({"error_group": "503: ", "host": "db1"}));
         assert_eq!(Filter::default().link("/letters", &[]), "/letters");
         assert_eq!(Filter::default().link("/letters?a=1", &[("n", "2")]), "/letters?a=1&n=2");
     }

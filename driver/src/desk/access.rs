@@ -76,7 +76,7 @@ impl Access {
             return direct;
         }
         let last = |name: &str| {
-            let value = headers.get_all(name).into_iter().last()?.to_str().ok()?;
+            let value = headers.get_all(name).into_iter().next_back()?.to_str().ok()?;
             Some(value.rsplit(',').next()?.trim().to_owned())
         };
         let address = last("x-forwarded-for").and_then(|text| text.parse().ok());
@@ -97,7 +97,7 @@ impl Access {
         if !self.settings.authenticates() {
             return Some(Person { name: ANYBODY.into(), role: Role::Operator, session: None });
         }
-        if let Some(person) = self.from_proxy(peer, headers) {
+        if let Some(person) = self.named_by_proxy(peer, headers) {
             return Some(person);
         }
         let id = id_of(headers, secure)?;
@@ -105,7 +105,7 @@ impl Access {
         Some(Person { name: session.name, role: session.role, session: Some(id.to_owned()) })
     }
 
-    fn from_proxy(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Person> {
+    fn named_by_proxy(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Person> {
         if self.settings.proxy_header.is_empty() || !self.trusts(peer) {
             return None;
         }

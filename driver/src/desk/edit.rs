@@ -32,11 +32,9 @@ pub fn changes(letter: &Value, fields: &Fields) -> Result<Value, Fault> {
         changes.insert("channels".into(), channels.into_iter().collect());
     }
     let known = |id: &str| {
-        let recipients = letter["recipients"].as_array().into_iter().flatten();
-        recipients
-            .filter(|one| one["recipient_id"].to_string() == id)
-            .find_map(|one| one["address"].as_str())
-            .map(str::to_owned)
+        let id: i64 = id.parse().ok()?;
+        let mut recipients = letter["recipients"].as_array().into_iter().flatten();
+        recipients.find(|one| one["recipient_id"] == id)?["address"].as_str().map(str::to_owned)
     };
     let addresses: Map<String, Value> = fields
         .with_prefix("address.")

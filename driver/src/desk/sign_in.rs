@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::{header, HeaderValue, Uri};
+use axum::http::{header, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::Extension;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -114,7 +114,7 @@ pub async fn sign_out(
 fn with_cookie(desk: &Desk, redirect: Redirect, id: &str, client: Client) -> Response {
     let mut response = redirect.into_response();
     if let Some(cookie) = desk.access.sessions.cookie(id, client.secure) {
-        response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from(cookie));
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     response
 }

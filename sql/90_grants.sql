@@ -63,12 +63,12 @@ GRANT SELECT ON pgalert.alert_deliveries, pgalert.alert_dlq, pgalert.delivery_fa
 GRANT EXECUTE ON FUNCTION
   pgalert.retry_now(uuid, text), pgalert.retry_matching(jsonb, integer, text), pgalert.discard(uuid, text), pgalert.discard_matching(jsonb, integer, text),
   pgalert.edit_dead_letter(uuid, jsonb, text), pgalert.retry_gradually(jsonb, double precision, text), pgalert.stop_gradual_retry(bigint, text),
-  pgalert.dead_letter(uuid), pgalert.recipient_health(text, bigint, integer)
+  pgalert.list_dead_letters(jsonb, text, jsonb, integer), pgalert.dead_letter(uuid), pgalert.delivery_attempts(uuid),
+  pgalert.find_deliveries(jsonb, jsonb, integer), pgalert.recipient_health(text, bigint, integer)
 TO pgalert_operator;
 GRANT SELECT ON pgalert.operator_log TO pgalert_operator;
 GRANT EXECUTE ON FUNCTION
-  pgalert.list_dead_letters(jsonb, text, jsonb, integer), pgalert.count_matching(jsonb, bigint), pgalert.delivery_attempts(uuid),
-  pgalert.find_deliveries(jsonb, jsonb, integer), pgalert.error_groups(jsonb, integer), pgalert.list_gradual_retries(integer), pgalert.overview(interval)
+  pgalert.count_matching(jsonb, bigint), pgalert.error_groups(jsonb, integer), pgalert.list_gradual_retries(integer), pgalert.overview(interval)
 TO pgalert_operator, pgalert_monitor;
 GRANT EXECUTE ON FUNCTION pgalert.advance_gradual_retries() TO pgalert_driver;
 GRANT SELECT ON pgalert.dlq_states, pgalert.dlq_errors, pgalert.delivery_stats_hourly, pgalert.retry_stats TO pgalert_operator, pgalert_monitor;

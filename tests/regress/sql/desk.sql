@@ -1,0 +1,159 @@
+-- A person's desk for dead letters, in SQL.
+--   1. Lists and counts by a filter, by key in each order; what is no filter is refused.
+--   2. retry_now gives one more attempt, once; an exhausted letter that fails again is exhausted, with its count and the new error.
+--   3. An automatic retry is cancelled by it; an expiry that has passed is lifted; no dedup key blocks it.
+--   4. retry_matching and discard_matching act on what matches and is not queued, in parts.
+--   5. discard gives the keys back, wants a reason, and leaves a queued letter alone.
+--   6. edit_dead_letter changes what is sent; what does not fit changes nothing.
+--   7. A gradual retry goes 1 %, 10 %, all, waits for each step, and stops when too many fail.
+--   8. Attempts, groups of errors, deliveries, recipients.
+--   9. operator_log says who, what and why, and holds no text of a message.
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/include/begin.sql
+INSERT INTO policies (name, retry_schedule, daily_limit) VALUES ('once', '{10 minutes}', NULL);
+CREATE FUNCTION pg_temp.fire(alert text, more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
+  SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'name', 'Name of ' || alert, 'channels', '["email"]'::jsonb, 'priority', 'once') || more, 'u1', 'secret text of ' || alert)
+$$;
+CREATE FUNCTION pg_temp.letter(alert text) RETURNS uuid LANGUAGE sql AS $$ SELECT id FROM pgalert.alert_dlq WHERE alert_id = alert $$;
+CREATE FUNCTION pg_temp.shown(alert text) RETURNS text LANGUAGE sql AS $$
+  SELECT concat_ws(' ', state, retry_count, error_class, error_message, CASE WHEN next_retry_at IS NOT NULL THEN 'due' END) FROM pgalert.alert_dlq WHERE alert_id = alert
+$$;
+CREATE FUNCTION pg_temp.lose(alert text, error text, more jsonb DEFAULT '{}') RETURNS integer LANGUAGE sql AS $$
+  SELECT pg_temp.answer(alert, '{"email": "failed"}', jsonb_build_object('error_class', 'smtp.5xx', 'error', error, 'host', 'mail.example.com') || more)
+$$;
+SELECT add_recipient('u1', 'email', 'u1@example.com') AS recipient \gset
+
+-- 1
+SELECT count(pg_temp.fire('a' || n)) FROM generate_series(1, 6) n;
+SELECT pg_temp.claim();
+SELECT pg_temp.lose('a' || n, format('550 5.1.1 <u%s@example.com> unknown (id %s)', n, 1000 + n), CASE WHEN n > 3 THEN '{"permanent": true}' ELSE '{}' END::jsonb) FROM generate_series(1, 6) n;
+SELECT alert_id, user_id, alert_name, channels, state, error_class, error_message, retry_count, next_retry_at IS NOT NULL AS due, priority FROM list_dead_letters();
+SELECT alert_id FROM list_dead_letters('{}', 'oldest', NULL, 4);
+SELECT cursor AS after FROM list_dead_letters('{}', 'oldest', NULL, 4) OFFSET 3 \gset
+SELECT alert_id FROM list_dead_letters('{}', 'oldest', :'after');
+SELECT alert_id FROM list_dead_letters('{}', 'newest', :'after');
+UPDATE alert_dlq SET next_retry_at = next_retry_at + interval '1 minute' WHERE alert_id = 'a1';
+SELECT alert_id FROM list_dead_letters('{}', 'next_retry', NULL, 2);
+SELECT cursor AS after FROM list_dead_letters('{}', 'next_retry', NULL, 2) OFFSET 1 \gset
+SELECT alert_id FROM list_dead_letters('{}', 'next_retry', :'after');
+SELECT f.filter, count_matching(f.filter), (SELECT count(*) FROM list_dead_letters(f.filter)) AS listed FROM (VALUES
+  (1, '{}'::jsonb), (2, '{"state": "permanent"}'), (3, '{"state": ["permanent", "waiting"]}'), (4, '{"channel": "email"}'), (5, '{"channel": "sms"}'),
+  (6, '{"error_class": ["smtp.5xx", "dns"]}'), (7, '{"host": "mail.example.com", "state": "waiting"}'), (8, '{"host": "other"}'), (9, '{"alert_id": "a2"}'),
+  (10, '{"user_id": "u1", "newer_than": "1 hour"}'), (11, '{"older_than": "1 hour"}'), (12, '{"last_retry_before": "2000-01-01"}'),
+  (13, '{"error_group": "email: 550 5.1.1 <<address>> unknown (id <n>)"}'), (14, '{"ids": []}'), (15, '{"user_id": "'' OR true --"}')) AS f (n, filter) ORDER BY n;
+SELECT count_matching('{}', 2), count_matching('{"user_id": "u1"}', 2);
+SELECT pg_temp.error_of(format('SELECT pgalert.count_matching(%L)', f)) FROM (VALUES (1, NULL), (2, '[]'), (3, '{"stat": "x"}'), (4, '{"state": "lost"}'), (5, '{"state": 1}'),
+  (6, '{"state": ["waiting", null]}'), (7, '{"alert_id": ["a"]}'), (8, '{"ids": ["a"]}'), (9, '{"older_than": "soon"}')) AS f (n, f) ORDER BY n;
+SELECT pg_temp.error_of(call) FROM (VALUES (1, $$SELECT pgalert.list_dead_letters('{}', 'biggest')$$), (2, $$SELECT pgalert.list_dead_letters('{}', NULL)$$), (3, $$SELECT pgalert.list_dead_letters('{}', 'newest', NULL, 0)$$),
+  (4, $$SELECT pgalert.list_dead_letters('{}', 'newest', '{"id": "x"}')$$), (5, $$SELECT pgalert.dead_letter(NULL)$$)) AS v (n, call) ORDER BY n;
+SELECT alert_id, state, message, recipients #- '{0,recipient_id}' AS recipients, alert_data ->> 'name' AS name, host FROM dead_letter(pg_temp.letter('a1'));
+
+-- 2
+SELECT pg_temp.make_due('a1'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.lose('a1', 'no');
+SELECT pg_temp.shown('a1');
+SELECT pg_temp.make_due('a1'), schedule_retries();
+SELECT retry_now(pg_temp.letter('a1'), 'the server was mended'), retry_now(pg_temp.letter('a1'));
+SELECT pg_temp.claim(), (SELECT attempt FROM claimed ORDER BY n DESC LIMIT 1);
+SELECT pg_temp.lose('a1', 'still no');
+SELECT pg_temp.shown('a1');
+SELECT retry_now(pg_temp.letter('a1'));
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('a1', '{"email": "delivered"}');
+SELECT pg_temp.shown('a1'), (SELECT attempt FROM alert_deliveries WHERE alert_id = 'a1');
+SELECT pg_temp.error_of($$SELECT pgalert.retry_now('00000000-0000-0000-0000-000000000000')$$), pg_temp.error_of($$SELECT pgalert.retry_now(NULL)$$);
+
+-- 3
+SELECT pg_temp.shown('a2');
+SELECT retry_now(pg_temp.letter('a2'));
+SELECT pg_temp.shown('a2'), pg_temp.make_due('a2'), schedule_retries();
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('a2', '{"email": "delivered"}');
+SELECT pg_temp.fire('late', '{"expires_at": "2020-01-01"}');
+SELECT pg_temp.fire('late') AS is_free;
+SELECT pg_temp.claim(), pg_temp.answer('late', '{"email": "delivered"}');
+SELECT pg_temp.fire('late') AS is_taken, retry_now(pg_temp.letter('late'));
+SELECT pg_temp.claim(), pg_temp.answer('late', '{"email": "delivered"}');
+
+-- 4
+SELECT retry_matching('{"state": "permanent"}', 2, 'a part'), retry_matching('{"state": "permanent"}', 2, 'the rest'), retry_matching('{"state": "permanent"}', 2);
+SELECT alert_id, state FROM list_dead_letters('{}', 'oldest');
+SELECT discard_matching('{}', 1000, 'the queued ones stay');
+SELECT * FROM dlq_states;
+SELECT pg_temp.claim();
+SELECT pg_temp.lose('a' || n, 'no') FROM generate_series(4, 6) n;
+SELECT pg_temp.error_of(call) FROM (VALUES (1, $$SELECT pgalert.retry_matching('{}', 0)$$), (2, $$SELECT pgalert.retry_matching(NULL)$$), (3, $$SELECT pgalert.discard_matching('{}', 10, NULL)$$),
+  (4, $$SELECT pgalert.discard_matching('{}', 10, '')$$), (5, $$SELECT pgalert.discard_matching('{"x": "y"}', 10, 'r')$$)) AS v (n, call) ORDER BY n;
+
+-- 5
+SELECT pg_temp.fire('a4') AS taken;
+SELECT discard(pg_temp.letter('a4'), 'sent by telephone'), pg_temp.fire('a4') AS free_again;
+SELECT discard('00000000-0000-0000-0000-000000000000', 'r'), pg_temp.error_of($$SELECT pgalert.discard('00000000-0000-0000-0000-000000000000', '')$$);
+SELECT retry_now(pg_temp.letter('a5'));
+SELECT pg_temp.error_of(format('SELECT pgalert.%s', call)) ~ '^55000.* is queued' AS refused
+FROM (VALUES (format('discard(%L, %L)', pg_temp.letter('a5'), 'r')), (format('edit_dead_letter(%L, %L)', pg_temp.letter('a5'), '{"message": "m"}'))) AS v (call);
+
+-- 6
+SELECT edit_dead_letter(pg_temp.letter('a6'), jsonb_build_object('message', 'another text', 'channels', '["email", "sms"]'::jsonb, 'address', jsonb_build_object(:'recipient', 'new@example.com')), 'typo');
+SELECT message, channels, recipients #>> '{0,address}' AS address FROM dead_letter(pg_temp.letter('a6'));
+SELECT regexp_replace(pg_temp.error_of(format('SELECT pgalert.edit_dead_letter(%L, %L)', pg_temp.letter('a6'), c)), :'recipient', 'R') FROM (VALUES (1, NULL), (2, '{}'), (3, '{"state": "waiting"}'), (4, '{"message": ""}'), (5, '{"message": 1}'),
+  (6, '{"alert_data": []}'), (7, '{"alert_data": {"message": "m", "user_id": "u2"}}'), (8, '{"channels": ["inapp"]}'), (9, '{"channels": []}'), (10, '{"channels": ["nosuch"]}'),
+  (11, '{"address": {"1000000": "a@b.c"}}'), (12, '{"address": ["a"]}'), (13, format('{"address": {"%s": "a\nb"}}', :recipient)), (14, '[1]')) AS v (n, c) ORDER BY n;
+SELECT message, channels, recipients #>> '{0,address}' AS address FROM dead_letter(pg_temp.letter('a6'));
+SELECT pg_temp.error_of($$SELECT pgalert.edit_dead_letter('00000000-0000-0000-0000-000000000000', '{"message": "m"}')$$);
+
+-- 7
+SELECT pg_temp.claim(1000), pg_temp.answer('a5', '{"email": "delivered"}'), pg_temp.answer('a4', '{"email": "delivered"}'), discard_matching('{}', 100, 'clean') AS discarded;
+SELECT count(push_to_dlq('g' || n, '{"notify_email": true, "message": "m", "user_id": "u1"}', 'down')) FROM generate_series(1, 200) n;
+CREATE FUNCTION pg_temp.work(share_failed double precision) RETURNS TABLE (claimed bigint, failed bigint) LANGUAGE sql AS $$
+  WITH batch AS MATERIALIZED (SELECT b.claim_id, b.delivery_key, row_number() OVER (ORDER BY b.message_id) <= share_failed * count(*) OVER () AS fails
+                              FROM pgalert.claim_batch('w9', 1000, '1 hour') b),
+  told AS (SELECT pgalert.report(min(b.claim_id), 'w9', jsonb_agg(jsonb_build_object('delivery_key', b.delivery_key, 'channel', 'email', 'outcome', CASE WHEN b.fails THEN 'failed' ELSE 'delivered' END))) AS n FROM batch b)
+  SELECT n, (SELECT count(*) FROM batch WHERE fails) FROM told
+$$;
+CREATE VIEW pg_temp.gradual AS SELECT total, step, queued, delivered, failed, state, ended_at IS NOT NULL AS ended FROM list_gradual_retries(1);
+SELECT retry_gradually('{"error_class": "reported"}', 0.5, 'carefully') AS gradual \gset
+SELECT * FROM pg_temp.gradual;
+SELECT advance_gradual_retries();
+SELECT * FROM pg_temp.work(0.5);
+SELECT advance_gradual_retries();
+SELECT * FROM pg_temp.gradual;
+SELECT * FROM pg_temp.work(0.5);
+SELECT advance_gradual_retries();
+SELECT * FROM pg_temp.gradual;
+SELECT * FROM pg_temp.work(0);
+SELECT advance_gradual_retries();
+SELECT * FROM pg_temp.gradual;
+SELECT advance_gradual_retries(), count_matching('{}');
+SELECT retry_gradually('{}', 0.5) IS NOT NULL AS begun;
+SELECT * FROM pg_temp.work(1);
+SELECT maintain() ? 'dedup_keys_purged' AS maintained;
+SELECT * FROM pg_temp.gradual;
+SELECT retry_gradually('{}') AS gradual \gset
+SELECT stop_gradual_retry(:gradual, 'wrong ones'), stop_gradual_retry(:gradual), stop_gradual_retry(-1);
+SELECT * FROM pg_temp.gradual;
+SELECT pg_temp.error_of(call) FROM (VALUES (1, $$SELECT pgalert.retry_gradually('{}', 2)$$), (2, $$SELECT pgalert.retry_gradually('{}', NULL)$$), (3, $$SELECT pgalert.retry_gradually('{"x": "y"}')$$), (4, $$SELECT pgalert.list_gradual_retries(0)$$)) AS v (n, call) ORDER BY n;
+
+-- 8
+SELECT attempt, channel, outcome, error_class, error, host FROM delivery_attempts((SELECT delivery_key FROM alert_deliveries WHERE alert_id = 'a1'));
+SELECT count(*) AS never_failed FROM delivery_attempts((SELECT delivery_key FROM alert_deliveries WHERE alert_id = 'late' ORDER BY id LIMIT 1));
+SELECT count(*) FROM delivery_attempts('00000000-0000-0000-0000-000000000000');
+SELECT error_class, channel, host, error_group, letters, jsonb_array_length(per_hour) > 0 AS timed FROM error_groups();
+SELECT error_class, error_group, letters FROM error_groups('{"user_id": "u1"}');
+SELECT count(*) FROM error_groups('{"state": "permanent"}');
+SELECT alert_id, delivery_methods, attempt, seconds >= 0 AS timed FROM find_deliveries('{"user_id": "u1"}', NULL, 3);
+SELECT f, (SELECT string_agg(DISTINCT alert_id, ' ') FROM find_deliveries(f::jsonb || '{"newer_than": "1 hour"}')) FROM unnest('{"{\"alert_id\": \"a1\"}","{\"user_id\": \"u1\", \"alert_id\": \"a2\"}","{\"channel\": \"sms\"}","{\"user_id\": \"nobody\"}"}'::text[]) f;
+SELECT count(*) FROM find_deliveries(jsonb_build_object('delivery_key', (SELECT delivery_key FROM alert_deliveries WHERE alert_id = 'a2')));
+SELECT pg_temp.error_of($$SELECT pgalert.find_deliveries('{"state": "x"}')$$), pg_temp.error_of($$SELECT pgalert.find_deliveries('{"delivery_key": "x"}')$$);
+SELECT user_id, channel, address, failures_24h, last_error_class FROM recipient_health('u1');
+SELECT count(*) FROM recipient_health(NULL, :recipient);
+
+-- 9
+SELECT operator = session_user AS by_the_session, action, letters, reason, detail - 'id' AS detail FROM operator_log ORDER BY id LIMIT 6;
+BEGIN;
+SELECT set_config('pgalert.operator', 'grace', true);
+SELECT discard((SELECT id FROM alert_dlq WHERE state <> 'queued' ORDER BY id LIMIT 1), 'why not');
+COMMIT;
+SELECT operator, action, reason FROM operator_log ORDER BY id DESC LIMIT 1;
+SELECT count(*) AS with_text FROM operator_log o WHERE o::text ~ 'secret text|another text';

@@ -26,7 +26,7 @@ export async function visitor(browser, address, { width = 1440, scheme = "light"
     viewport: { width, height: width < 800 ? 844 : 900 },
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(30_000);
   const problems = [];
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
   page.on("pageerror", (error) => problems.push(error.message));

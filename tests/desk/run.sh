@@ -16,7 +16,7 @@ PATH=$("$pg_config" --bindir):$PATH
 start_cluster "$pg_config"
 export PGALERT_TEST_DRIVER=${PGALERT_TEST_DRIVER:-${CARGO_TARGET_DIR:-$repo/target}/debug/pgalert}
 export PGALERT_TEST_TARGET=$repo/target/desk
-PGALERT_TEST_CHROMIUM=$(command -v chromium)
+PGALERT_TEST_CHROMIUM=$(command -v chromium) || { echo "chromium is not installed: tests/setup.sh" >&2 && exit 1; }
 export PGALERT_TEST_CHROMIUM
 cd "$repo/tests/desk"
 "$(node_of_tests)" --test --test-concurrency=1 --test-timeout=1200000 "$@" ./*.test.mjs

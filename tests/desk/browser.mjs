@@ -33,11 +33,18 @@ export async function visitor(browser, address, { width = 1440, scheme = "light"
   return { context, page, problems };
 }
 
+// Clicks what leads to another page, and waits for it.
+export async function follow(page, target) {
+  const loaded = page.waitForEvent("load");
+  await target.click();
+  await loaded;
+}
+
 export async function signIn(page, { name = "Ada", token = OPERATOR_TOKEN } = {}) {
   await page.goto("/sign-in");
   await page.getByLabel("Your name").fill(name);
   await page.getByLabel("Token").fill(token);
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await follow(page, page.getByRole("button", { name: "Sign in" }));
 }
 
 export async function shoot(page, name, { width, scheme }) {

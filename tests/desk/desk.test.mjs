@@ -1,7 +1,7 @@
 // Each page at both widths, in dark and light; then each action, and what it does.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { check, launch, LOOKS, shoot, signIn, visitor } from "./browser.mjs";
+import { check, follow, launch, LOOKS, shoot, signIn, visitor } from "./browser.mjs";
 import { fill, makeDatabase, OPERATOR_TOKEN, READ_ONLY_TOKEN, sql, startDesk, startReceiver, until } from "./world.mjs";
 
 const TOKENS = { PGALERT_DESK_OPERATOR_TOKEN: OPERATOR_TOKEN, PGALERT_DESK_READ_ONLY_TOKEN: READ_ONLY_TOKEN };
@@ -101,7 +101,7 @@ describe("signing in and out", () => {
 
   test("one comes to the page that was wanted, and is out after signing out", async () => {
     await withPage({}, async (page) => {
-      await page.getByRole("button", { name: "Sign out" }).click();
+      await follow(page, page.getByRole("button", { name: "Sign out" }));
       await page.goto("/errors?channel=webhook");
       await page.getByLabel("Your name").fill("Ada");
       await page.getByLabel("Token").fill(OPERATOR_TOKEN);
@@ -137,16 +137,15 @@ describe("what is shown", () => {
   test("a filter, an order and the next page", async () => {
     await withPage({}, async (page) => {
       await page.goto("/letters");
-      await page.getByRole("link", { name: /^exhausted/ }).click();
+      await follow(page, page.getByRole("link", { name: /^exhausted/ }));
       await page.getByText("Filter and order").click();
       await page.getByLabel("User").fill("bob");
       await page.getByLabel("Order").selectOption("oldest first");
-      await page.getByRole("button", { name: "Show" }).click();
+      await follow(page, page.getByRole("button", { name: "Show" }));
       const seen = async () => page.locator("tbody input[name=id]").evaluateAll((boxes) => boxes.map((box) => box.value));
       const first = await seen();
       assert.equal(first.length, 50);
-      await page.getByRole("link", { name: "Next page" }).click();
-      await page.getByRole("link", { name: "First page" }).waitFor();
+      await follow(page, page.getByRole("link", { name: "Next page" }));
       const all = [...first, ...(await seen())];
       assert.equal(all.join("\n"), sql("SELECT id FROM pgalert.alert_dlq WHERE state = 'exhausted' AND user_id = 'bob' ORDER BY created_at, id"));
     });

@@ -74,3 +74,15 @@ stop_cluster() {
   cluster=
   unset PGHOST PGUSER PGDATABASE
 }
+
+# The Node of this machine if it is new enough, else the one that setup.sh has put beside the Python of the tests.
+node_of_tests() {
+  local node
+  for node in node "$venv/bin/node"; do
+    if "$node" -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null; then
+      command -v "$node"
+      return
+    fi
+  done
+  return 1
+}

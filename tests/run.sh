@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests.
-#   tests/run.sh [--pg15] [--pg16] [--pg18] [--only unit|regress|isolation|e2e|demo|deploy|upgrade]… [--accept] [test…]
+#   tests/run.sh [--pg15] [--pg16] [--pg18] [--only unit|regress|isolation|e2e|desk|demo|deploy|upgrade]… [--accept] [test…]
 # Without a version: all three. A test is the name of a file of tests/regress/sql, tests/isolation/specs or tests/deploy.
 # With --accept what a failing test printed becomes what is expected of it: read the difference before you commit it.
 #
@@ -8,6 +8,7 @@
 #   regress    SQL in, expected output: one function, one database for each file
 #   isolation  two or more sessions, step by step: what a race must end in
 #   e2e        the driver against real servers: what a user sees (PostgreSQL 15)
+#   desk       the desk in a real browser: each page and action, at two widths, in dark and light (PostgreSQL 15)
 #   demo       what `make demo` shows comes true, and nothing of it stays behind (PostgreSQL 15)
 #   deploy     what deploy/ holds: rules and dashboards with a real Prometheus, units, containers, manifests (PostgreSQL 15)
 #   upgrade    each release that was, updated to this one, equals a fresh install; a cluster taken from 16 to 18 by
@@ -97,6 +98,7 @@ run_version() {
     if wanted upgrade && [ "$version" = 18 ]; then step '18 pg_upgrade from 16' "$repo/tests/upgrade/pg_upgrade.sh" || true; fi
   fi
   if wanted e2e && [ "$version" = 15 ]; then run_e2e "$pg_config"; fi
+  if wanted desk && [ "$version" = 15 ]; then run_desk; fi
   if wanted demo && [ "$version" = 15 ]; then run_demo; fi
   if wanted deploy && [ "$version" = 15 ]; then run_deploy; fi
 }
@@ -107,6 +109,13 @@ run_e2e() {
   export PGALERT_TEST_PG_CONFIG=$pg_config PGALERT_TEST_DRIVER=$target/debug/pgalert PGALERT_TEST_PYTHON=$venv/bin/python
   # What they counted is worth seeing when all is well, too.
   step 'e2e tests' cargo test --package e2e && sed -n 's/^e2e: /        /p' "$out/log" || true
+}
+
+run_desk() {
+  local target=${CARGO_TARGET_DIR:-$repo/target}
+  step 'desk driver' cargo build --package pgalert-driver || return 0
+  export PGALERT_TEST_DRIVER=$target/debug/pgalert
+  step 'desk in a browser' "$repo/tests/desk/run.sh" || true
 }
 
 # Without a terminal it ends by itself and prints no colours; on one it waits for Enter with its cluster up.

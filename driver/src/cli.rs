@@ -41,7 +41,15 @@ pub enum Command {
         /// Serve /metrics, /healthz and /readyz there, for example on 127.0.0.1:9187; "" for nowhere
         #[arg(long, value_name = "ADDRESS")]
         metrics_listen: Option<String>,
+        /// Serve the desk, too, as `pgalert desk` does
+        #[arg(long)]
+        desk: bool,
     },
+    /// Show in a browser what was sent and what failed, and act on it: http://127.0.0.1:9188 until SIGTERM
+    ///
+    /// Section [desk] of the configuration says where it listens and who may come in. Its role is a member of
+    /// pgalert_operator.
+    Desk,
     /// Send all that is due and exit; prints "N delivered, N failed, N deferred, N skipped"
     ///
     /// Skipped are dead letters whose next retry is not due. Exits with 0 also when some failed (they are in the dead

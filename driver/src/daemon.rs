@@ -23,6 +23,7 @@ use crate::claimer::{self, Claimer};
 use crate::config::Config;
 use crate::connect::Params;
 use crate::database::{self, DatabaseError};
+use crate::desk;
 use crate::link::Link;
 use crate::observe::{self, Meters, Observed};
 use crate::reporter::{Reporter, Tally};
@@ -129,9 +130,39 @@ fn worker_name() -> String {
     format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
 }
 
-/// Runs until SIGTERM or SIGINT. An internal loop that ends by itself is an error.
-pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
+/// `pgalert desk`: until SIGTERM or SIGINT.
+pub async fn serve_desk(config: &Config, params: Arc<Params>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let server = desk::Server::bind(&config.desk, params).await?;
+    let stop = CancellationToken::new();
+    let mut served = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
+    tokio::select! {
+        name = signals.next() => info!("{name}: stopping"),
+        ended = &mut served => bail!(Fault::of("desk", ended)),
+    }
+    stop.cancel();
+    let _ = tokio::time::timeout(DESK_GRACE, served).await;
+    Ok(())
+}
+
+/// For answers that are under way.
+const DESK_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT. An internal loop that ends by itself is an error. `desk`: its way to the database, where
+/// it is wanted.
+pub async fn run(
+    config: Config,
+    params: Arc<Params>,
+    desk: Option<Arc<Params>>,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let mut desk = match desk {
+        Some(params) => {
+            let server = desk::Server::bind(&config.desk, params).await?;
+            tokio::spawn(server.serve(std::future::pending()))
+        }
+        None => tokio::spawn(std::future::pending()),
+    };
     let mut supervisor = Supervisor::of_environment();
     let listener = match config.metrics.listen {
         Some(address) => {
@@ -172,8 +203,10 @@ pub async fn run(config: Config, params: Arc<Params>) -> anyhow::Result<()> {
         ended = &mut claims => bail!(Fault::of("claimer", ended)),
         ended = &mut reporter => bail!(Fault::of("reporter", ended)),
         ended = &mut upkeep => bail!(Fault::of("upkeep", ended)),
+        ended = &mut desk => bail!(Fault::of("desk", ended)),
     };
     supervisor.stopping();
+    desk.abort();
     info!("{name}: finishing what is in flight; a second signal gives it up");
     tokio::spawn(async move {
         signals.next().await;

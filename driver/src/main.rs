@@ -13,6 +13,7 @@ mod connect;
 mod daemon;
 mod database;
 mod deliveries;
+mod desk;
 mod dlq;
 mod http;
 mod link;
@@ -42,7 +43,7 @@ use anyhow::{bail, Context};
 use clap::Parser;
 
 use cli::{Cli, Command};
-use config::{Config, ConfigError, Environment, Overrides};
+use config::{Config, ConfigError, Environment, Overrides, Secret};
 use connect::{connect, ParamError, Params};
 
 const EX_USAGE: u8 = 64;
@@ -90,7 +91,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         log_level: cli.log_level,
         log_format: cli.log_format,
         metrics_listen: match &cli.command {
-            Command::Run { metrics_listen } => metrics_listen.clone(),
+            Command::Run { metrics_listen, .. } => metrics_listen.clone(),
             _ => None,
         },
     };
@@ -100,23 +101,34 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     log::init(&config.log)?;
-    let mut params = Params::parse(config.database.url.expose(), &|name| env.get(name).cloned())?;
-    if !config.database.password_file.is_empty() {
-        params.set_password(
-            config::read_secret(Path::new(&config.database.password_file))?.expose().to_owned(),
-        );
-    }
+    let params = params_of(&config.database.url, &config.database.password_file, &env)?;
+    let desk = match config.desk.database_url.expose() {
+        "" => params.clone(),
+        _ => params_of(&config.desk.database_url, &config.desk.password_file, &env)?,
+    };
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    runtime.block_on(perform(cli.command, config, Arc::new(params)))
+    runtime.block_on(perform(cli.command, config, params, desk))
+}
+
+fn params_of(url: &Secret, password_file: &str, env: &Environment) -> anyhow::Result<Arc<Params>> {
+    let mut params = Params::parse(url.expose(), &|name| env.get(name).cloned())?;
+    if !password_file.is_empty() {
+        let password = config::read_secret(Path::new(password_file))?;
+        params.set_password(password.expose().to_owned());
+    }
+    Ok(Arc::new(params))
 }
 
 async fn perform(
     command: Command,
     config: Config,
     params: Arc<Params>,
+    desk: Arc<Params>,
 ) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { .. } => daemon::run(config, params).await?,
+        Command::Run { desk: false, .. } => daemon::run(config, params, None).await?,
+        Command::Run { desk: true, .. } => daemon::run(config, params, Some(desk)).await?,
+        Command::Desk => daemon::serve_desk(&config, desk).await?,
         Command::Once => {
             let daemon::Summary { tally, skipped, stopped } = daemon::once(config, params).await?;
             output::line(format_args!(

@@ -14,8 +14,8 @@ pub enum ConfigError {
     UnknownKey { file: String, key: String },
     #[error("{file}: \"{key}\" is a secret and may not stand in a file that others read\nhint: use {env}, or {key}_file")]
     SecretInFile { file: String, key: String, env: String },
-    #[error("{file}: \"database.url\" holds a password, which may not stand in a file that others read\nhint: leave it out there; use database.password_file, PGPASSWORD, a password file of libpq, or the variable DATABASE_URL")]
-    PasswordInUrl { file: String },
+    #[error("{file}: \"{key}\" holds a password, which may not stand in a file that others read\nhint: leave it out there; use a password_file, PGPASSWORD, a password file of libpq, or the variable {env}")]
+    PasswordInUrl { file: String, key: String, env: String },
     #[error("there is no setting for the variable {name}{meant}\nhint: variables are PGALERT_<SECTION>_<KEY>; `pgalert config --defaults` lists all keys, and [channels.<name>] of yours needs its section in the file")]
     UnknownVariable { name: String, meant: String },
     #[error("{name} cannot be \"{value}\": {reason}")]

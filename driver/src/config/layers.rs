@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::channels;
-use super::secrets::SECRET_KEYS;
+use super::secrets::{SECRET_KEYS, URL_KEYS};
 use super::{ConfigError, DEFAULTS};
 use crate::connect::Params;
 
@@ -88,10 +88,15 @@ fn overlay_section(
             let env = env_name(section, &key);
             return Err(ConfigError::SecretInFile { file: name.into(), key: full, env });
         }
-        if full == "database.url" {
+        if URL_KEYS.contains(&full.as_str()) {
             let text = value.as_str().unwrap_or_default();
             if Params::parse(text, &|_| None).is_ok_and(|params| params.has_password()) {
-                return Err(ConfigError::PasswordInUrl { file: name.into() });
+                let env = match full.as_str() {
+                    "database.url" => "DATABASE_URL".to_owned(),
+                    _ => env_name(section, &key),
+                };
+                let file = name.into();
+                return Err(ConfigError::PasswordInUrl { file, key: full, env });
             }
         }
         origins.insert(full, name.into());

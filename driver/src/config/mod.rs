@@ -2,6 +2,7 @@
 //! that it names.
 
 mod channels;
+mod desk;
 mod error;
 mod layers;
 mod secrets;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 pub use channels::{JsonChannel, Slack, Sms, Templates};
+pub use desk::Desk;
 pub use error::ConfigError;
 pub use layers::Environment;
 use layers::{check_environment, defaults, overlay_environment, overlay_file, parse, set};
@@ -46,6 +48,7 @@ pub struct Config {
     pub channels: BTreeMap<String, JsonChannel>,
     pub templates: Templates,
     pub metrics: Metrics,
+    pub desk: Desk,
     pub log: Log,
     /// The effective values, for `pgalert config`.
     #[serde(skip)]
@@ -112,6 +115,7 @@ impl Config {
         config.email.password = secret(&config.email.password, &config.email.password_file)?;
         config.slack.token = secret(&config.slack.token, &config.slack.token_file)?;
         config.sms.secret = secret(&config.sms.secret, &config.sms.secret_file)?;
+        config.desk.read_tokens()?;
         for channel in config.channels.values_mut().filter(|channel| channel.enabled) {
             channel.secret = secret(&channel.secret, &channel.secret_file)?;
         }
@@ -157,6 +161,7 @@ impl Config {
             ),
         ];
         self.sms.check()?;
+        self.desk.check()?;
         for (name, channel) in &self.channels {
             channel.check(name)?;
         }

@@ -9,8 +9,11 @@ use super::ConfigError;
 
 /// What is shown in their stead.
 pub const HIDDEN: &str = "********";
-/// Keys that are secrets wherever they stand; database.url is one only where it holds a password.
-pub const SECRET_KEYS: &[&str] = &["password", "secret", "token"];
+/// Keys that are secrets wherever they stand.
+pub const SECRET_KEYS: &[&str] =
+    &["password", "secret", "token", "operator_token", "read_only_token"];
+/// Connection strings, which are secrets only where they hold a password.
+pub const URL_KEYS: &[&str] = &["database.url", "desk.database_url"];
 
 /// A text that Debug does not show.
 #[derive(Clone, Deserialize, PartialEq)]

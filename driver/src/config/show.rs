@@ -3,7 +3,7 @@
 use toml::Value;
 
 use super::layers::CHANNELS;
-use super::secrets::{HIDDEN, SECRET_KEYS};
+use super::secrets::{HIDDEN, SECRET_KEYS, URL_KEYS};
 use super::Config;
 use crate::connect::Params;
 
@@ -35,7 +35,7 @@ impl Config {
         for (key, value) in values {
             let full = format!("{section}.{key}");
             let shown = match value.as_str() {
-                Some(url) if full == "database.url" && !url.is_empty() => {
+                Some(url) if URL_KEYS.contains(&full.as_str()) && !url.is_empty() => {
                     let redacted = Params::parse(url, &|_| None).map(|params| params.redacted());
                     Value::String(redacted.unwrap_or_else(|_| HIDDEN.into())).to_string()
                 }

@@ -105,3 +105,28 @@ fn a_misspelt_variable_is_refused() {
     let file = "[channels.own]\nurl = \"https://example.com/\"\n";
     load(file, &[("PGALERT_CHANNELS_OWN_SECRET", "x"), ("PGALERT_CONFIG", "x")]).unwrap();
 }
+
+#[test]
+fn the_desk_knows_its_proxies_and_hides_its_tokens() {
+    let token = [("PGALERT_DESK_READ_ONLY_TOKEN", "sixteen letters or more")];
+    let config = load("", &token).unwrap();
+    assert!(config.desk.authenticates() && !config.shown().contains("sixteen"), "{config:?}");
+    let file =
+        "[desk]\nproxy_header = \"X-User\"\ntrusted_proxies = [\"10.0.0.5\", \"10.1.0.0/16\"]\n";
+    let networks = load(file, &[]).unwrap().desk.trusted_proxies;
+    assert_eq!(
+        networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.5/32", "10.1.0.0/16"]
+    );
+    for (file, expected) in [
+        ("operator_token = \"x\"", "PGALERT_DESK_OPERATOR_TOKEN"),
+        ("database_url = \"postgres://me:secret@db/x\"", "PGALERT_DESK_DATABASE_URL"),
+        ("proxy_header = \"X-User\"", "set together"),
+        ("operators = [\"ada\"]", "which is not set"),
+        ("trusted_proxies = [\"proxy\"]\nproxy_header = \"X-User\"", "\"proxy\" is no address"),
+        ("listen = \"9188\"", "listen"),
+    ] {
+        let error = load(&format!("[desk]\n{file}\n"), &[]).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("secret@"), "{error}");
+    }
+}

@@ -1,10 +1,11 @@
 //! Values that TOML has no type for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::Quota;
+use ipnet::IpNet;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
@@ -32,6 +33,20 @@ pub fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Socke
     text.parse().map(Some).map_err(|_| {
         D::Error::custom(format!("\"{text}\" is no address and port such as \"127.0.0.1:9187\""))
     })
+}
+
+/// Addresses and networks.
+pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let network = |text: &String| {
+        let address = || text.parse::<IpAddr>().map(IpNet::from);
+        text.parse().or_else(|_| address()).map_err(|_| {
+            D::Error::custom(format!(
+                "\"{text}\" is no address or network such as \"10.0.0.5\" or \"10.1.0.0/16\""
+            ))
+        })
+    };
+    texts.iter().map(network).collect()
 }
 
 /// "30/m": so many at once, and as many in each such time. "" for no limit.

@@ -233,7 +233,7 @@ impl Database {
         Ok(session)
     }
 
-    /// Logins as a user has them: `app` fires alerts, `courier` is the driver's. Roles belong to the cluster.
+    /// Logins as a user has them: `app` fires alerts, `courier` is the driver's, `clerk` the desk's. Roles belong to the cluster.
     pub async fn make_logins(&self) {
         let session = self.connect().await;
         session
@@ -244,6 +244,7 @@ impl Database {
                    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') THEN
                      CREATE ROLE app LOGIN IN ROLE pgalert_producer;
                      CREATE ROLE courier LOGIN IN ROLE pgalert_driver;
+                     CREATE ROLE clerk LOGIN IN ROLE pgalert_operator;
                    END IF;
                  END $$;
                  COMMIT",

@@ -11,6 +11,7 @@ mod connect; // the way to the database: TLS, several servers, a failover, passw
 mod copy; // a restored or copied database pages nobody until a person confirms
 mod crash; // the driver or the server is killed while alerts go out
 mod cron; // the real pg_cron selects due retries
+mod desk; // pages and actions by HTTP: who may, and what comes of it
 mod dkim; // signatures of mails, as another implementation sees them
 mod dlq; // dead letters at a terminal
 mod exit; // what cannot be done is said, with its exit code

@@ -92,7 +92,7 @@ AS $$
 DECLARE
   given     record;
   condition text := 'true';
-  states    CONSTANT text[] := '{waiting,queued,exhausted,permanent,expired}';
+  states    CONSTANT text[] := ARRAY['waiting', 'queued', 'exhausted', 'permanent', 'expired'];
 BEGIN
   PERFORM _check_filter(filter, '{channel,error_group,host,alert_id,user_id,older_than,newer_than,last_retry_before}', '{ids,state,error_class}');
   FOR given IN SELECT e.key, _filter_texts(e.value) AS texts FROM jsonb_each(filter) e LOOP

@@ -3,7 +3,7 @@
 //! Environment:
 //!   PGALERT_TEST_PG_CONFIG  pg_config of the Postgres to use, the extension installed (default: that of PATH)
 //!   PGALERT_TEST_DRIVER     the `pgalert` binary (default: beside the test binary in the target folder)
-//!   PGALERT_TEST_PYTHON     a Python with aiosmtpd (default: target/venv/bin/python)
+//!   PGALERT_TEST_PYTHON     a Python with what tests/setup.sh installs (default: target/venv/bin/python)
 //!   PGALERT_TEST_SEED       seed of the random tests (default: from the clock; each prints its own)
 //!   PGALERT_TEST_KEEP       when set, the folders of clusters are kept for a look
 
@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod driver;
 pub mod mail;
 pub mod postfix;
+pub mod prometheus;
 pub mod rude;
 pub mod smtp;
 pub mod tools;
@@ -23,5 +24,6 @@ pub use cluster::{Cluster, Database, Session};
 pub use driver::Driver;
 pub use mail::MailServer;
 pub use postfix::Postfix;
+pub use prometheus::Prometheus;
 pub use tools::{say, seed, until, within};
 pub use webhook::Webhook;

@@ -14,9 +14,11 @@ mod cron; // the real pg_cron selects due retries
 mod dkim; // signatures of mails, as another implementation sees them
 mod exit; // what cannot be done is said, with its exit code
 mod guard; // recipients' URLs lead to no internal address
+mod health; // /healthz and /readyz in each state
 mod held; // what others keep open costs a poll nothing
 mod hosts; // a host that hangs beside hosts that answer
 mod mail; // what arrives at a real SMTP server
+mod metrics; // /metrics, in a real Prometheus and in the parser of others
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, its refusals
 mod races; // sessions that fire the same thing at the same moment

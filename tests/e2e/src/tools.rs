@@ -9,7 +9,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::time::{sleep, timeout, Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{sleep, timeout, Instant},
+};
 
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -95,6 +98,17 @@ pub fn ask_python(script: &str, input: &Value) -> Value {
 /// A free port of the loopback interface. Another program may take it before its user does, which is rare.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Status and body of a GET on this machine.
+pub async fn http_get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    // Of 1.0, so that the body ends with the connection.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
 }
 
 /// A certificate authority, and a server certificate of it for `localhost`, as PEM files of a folder.

@@ -16,10 +16,12 @@ mod dkim; // signatures of mails, as another implementation sees them
 mod dlq; // dead letters at a terminal
 mod exit; // what cannot be done is said, with its exit code
 mod guard; // recipients' URLs lead to no internal address
+mod health; // /healthz and /readyz in each state
 mod held; // what others keep open costs a poll nothing
 mod hostile; // texts that would forge a header, a command or a request
 mod hosts; // a host that hangs beside hosts that answer
 mod mail; // what arrives at a real SMTP server
+mod metrics; // /metrics, in a real Prometheus and in the parser of others
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, logins, its refusals, a connection that breaks off
 mod races; // sessions that fire the same thing at the same moment

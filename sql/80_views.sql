@@ -22,12 +22,12 @@ CREATE FUNCTION queue_depth() RETURNS TABLE (lane text, waiting bigint, exact bo
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
   SELECT _lane_name(l::smallint),
-         CASE WHEN d.counted > 10000 THEN greatest(d.counted, (SELECT last_value FROM message_id) - (_cursor(l::smallint)).upto_id) ELSE d.counted END,
-         d.counted <= 10000, d.oldest_at
+         CASE WHEN d.counted > 2000 THEN greatest(d.counted, (SELECT last_value FROM message_id) - (_cursor(l::smallint)).upto_id) ELSE d.counted END,
+         d.counted <= 2000, d.oldest_at
   FROM generate_series(0, 2) l
-  CROSS JOIN LATERAL (SELECT count(*) AS counted, min(o.enqueued_at) AS oldest_at FROM _unclaimed_rows(l::smallint, 10001) o) AS d
+  CROSS JOIN LATERAL (SELECT count(*) AS counted, min(o.enqueued_at) AS oldest_at FROM _unclaimed_rows(l::smallint, 2001) o) AS d
 $$;
-COMMENT ON FUNCTION queue_depth() IS 'Messages of each lane that are not claimed. Counts up to 10,000; beyond that an upper bound from message ids, exact is false. Its cost does not grow with the queue. oldest_at: when the oldest was enqueued.';
+COMMENT ON FUNCTION queue_depth() IS 'Messages of each lane that are not claimed. Counts up to 2,000; beyond that an upper bound from message ids, exact is false. Its cost does not grow with the queue. oldest_at: when the oldest was enqueued.';
 
 CREATE FUNCTION open_claims()
 RETURNS TABLE (claim_id bigint, lane text, worker text, messages_left integer, claimed_at timestamptz, lease_until timestamptz, takeovers integer)

@@ -30,4 +30,4 @@ AS $$
   UNION ALL SELECT 'deliver_alert_calls_total', '{}', sum(a.count) FROM answer a
   UNION ALL SELECT 'alert_deliveries_total', '{}', d.count FROM delivery d
 $$;
-COMMENT ON FUNCTION metrics() IS 'Counters and gauges of this database, as /metrics of each driver shows them. Counters only grow, over restarts and restores too; a call that was rolled back counts, each alert of deliver_alerts() counts as a call of deliver_alert(), and a call that raised an error does not count. pgalert_queue_messages beyond 10,000 is an upper bound.';
+COMMENT ON FUNCTION metrics() IS 'Counters and gauges of this database, as /metrics of each driver shows them. Counters only grow, over restarts and restores too; a call that was rolled back counts, each alert of deliver_alerts() counts as a call of deliver_alert(), and a call that raised an error does not count. pgalert_queue_messages beyond 2,000 is an upper bound.';

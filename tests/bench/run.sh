@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures pgalert in a private cluster (fsync on), each figure as a ratio to another of the same run.
-#   tests/bench/run.sh [firing] [claiming] [snapshot] [latency] [wal] [sending]      default: all
+#   tests/bench/run.sh [firing] [claiming] [snapshot] [latency] [wal] [sending] [desk]      default: all
 #   BENCH_MINUTES=5    how long the snapshot is held
+#   BENCH_LETTERS=1000000 BENCH_DELIVERIES=10000000    what the desk looks at
 set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
 here=$repo/tests/bench
@@ -113,4 +114,36 @@ if wanted sending; then
   line 'commit to receipt, driver asleep: p50, p99 in ms' "$half" "$most" ''
   read -r first least most < <("$target/sending" memory 200000)
   line 'memory of the daemon over 200,000 sends: after a tenth, least, most in MiB' "$first" "$least-$most" "$(ratio "$most" "$first")"
+fi
+
+if wanted desk; then
+  sql -f "$here/desk.sql" -c "CALL fill_desk(${BENCH_LETTERS:-1000000}, ${BENCH_DELIVERIES:-10000000})" >/dev/null
+  sql -c 'VACUUM ANALYZE' >/dev/null
+  letter=$(sql -c 'SELECT id FROM pgalert.alert_dlq LIMIT 1 OFFSET 1000')
+  while read -r call; do
+    line "among ${BENCH_LETTERS:-1000000} dead letters and ${BENCH_DELIVERIES:-10000000} deliveries, ms:" "$(sql -c "CALL time_of(\$call\$$call\$call\$)")" '' ''
+    printf '    %s\n' "$call"
+  done <<CALLS
+list_dead_letters()
+list_dead_letters('{"state": ["exhausted", "permanent"], "channel": "email"}', 'oldest')
+list_dead_letters('{"state": "waiting"}', 'next_retry')
+list_dead_letters('{"error_class": "dns", "host": "host-7.example.com"}')
+list_dead_letters('{"user_id": "user-77"}')
+list_dead_letters('{"alert_id": "alert-77", "state": "expired"}')
+count_matching('{"state": "exhausted"}')
+count_matching('{"channel": "email"}')
+error_groups()
+dead_letter('$letter')
+delivery_attempts((SELECT delivery_key FROM pgalert.alert_dlq WHERE id = '$letter'))
+find_deliveries()
+find_deliveries('{"user_id": "user-77"}')
+find_deliveries('{"alert_id": "alert-77"}')
+find_deliveries('{"channel": "sms"}')
+recipient_health()
+dlq_states
+overview('1 hour')
+overview('1 day')
+overview('7 days')
+metrics()
+CALLS
 fi

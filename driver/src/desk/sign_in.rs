@@ -23,6 +23,8 @@ pub const PATH: &str = "/sign-in";
 /// What its form is signed for, where nobody is known yet.
 const MARK: &str = "sign-in";
 const ATTEMPTS_A_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// A whole team may sign in from one address at the same time.
+const ATTEMPTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 /// Addresses that are remembered.
 const MAX_ADDRESSES: usize = 10_000;
 
@@ -32,7 +34,8 @@ pub struct Attempts {
 
 impl Attempts {
     pub fn new() -> Self {
-        Self { limiter: RateLimiter::keyed(Quota::per_minute(ATTEMPTS_A_MINUTE)) }
+        let quota = Quota::per_minute(ATTEMPTS_A_MINUTE).allow_burst(ATTEMPTS_AT_ONCE);
+        Self { limiter: RateLimiter::keyed(quota) }
     }
 
     fn allow(&self, address: IpAddr) -> bool {
@@ -147,7 +150,7 @@ mod tests {
         let attempts = Attempts::new();
         let [one, beside, other]: [IpAddr; 3] =
             ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(|text| text.parse().unwrap());
-        for _ in 0..ATTEMPTS_A_MINUTE.get() {
+        for _ in 0..ATTEMPTS_AT_ONCE.get() {
             assert!(attempts.allow(one));
         }
         assert!(!attempts.allow(beside));

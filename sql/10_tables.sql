@@ -399,11 +399,12 @@ CREATE TABLE gradual_retries (
   state             text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped')),
   ended_at          timestamptz,
   step_letters      uuid[] NOT NULL DEFAULT '{}',
-  step_at           timestamptz NOT NULL DEFAULT clock_timestamp()
+  step_removed      integer NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE gradual_retries IS 'Retries of many dead letters in steps: 1 %, then 10 %, then all, stopped when more than a share of a step fails.';
 COMMENT ON COLUMN gradual_retries.step IS '0: 1 % of the letters, 1: 10 %, 2: all others, in parts.';
-COMMENT ON COLUMN gradual_retries.step_letters IS 'Letters queued in this step of which the end is awaited.';
+COMMENT ON COLUMN gradual_retries.step_letters IS 'Letters queued in this step.';
+COMMENT ON COLUMN gradual_retries.step_removed IS 'Letters of this step that a person has removed since: they were not delivered.';
 
 -- Statistics. A trigger of the log appends what a statement added; maintain() adds that up by the minute, and after some
 -- hours by the hour. So a transaction that commits late is counted, and once.

@@ -140,7 +140,8 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  PERFORM _end_reservations(ARRAY[letter.delivery_key], ARRAY[letter.content_hash], ARRAY[letter.content_key], ARRAY[letter.day_key]);
+  PERFORM _end_reservations(ARRAY[letter.delivery_key], ARRAY[letter.content_hash], ARRAY[letter.content_key], ARRAY[letter.day_key]),
+          _leave_gradual_retries(ARRAY[dlq_id]);
   RETURN true;
 END
 $$;

@@ -52,7 +52,8 @@ CREATE FUNCTION _bad_filter(problem text, hint text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
-  RAISE EXCEPTION 'the filter is not one' USING ERRCODE = 'invalid_parameter_value', DETAIL = problem, HINT = hint;
+  RAISE EXCEPTION 'the filter does not fit: %', problem USING ERRCODE = 'invalid_parameter_value',
+    DETAIL = 'Nothing is done by a filter of which a part cannot be read.', HINT = hint;
 END
 $$;
 
@@ -64,16 +65,16 @@ DECLARE
   given record;
 BEGIN
   IF filter IS NULL OR jsonb_typeof(filter) <> 'object' THEN
-    PERFORM _bad_filter(format('It is %s.', coalesce(jsonb_typeof(filter), 'NULL')), 'It is a JSON object; {} matches everything.');
+    PERFORM _bad_filter(format('it is %s', coalesce(jsonb_typeof(filter), 'NULL')), 'It is a JSON object; {} matches everything.');
   END IF;
   FOR given IN SELECT e.key, e.value, jsonb_typeof(e.value) AS kind FROM jsonb_each(filter) e LOOP
     IF given.key <> ALL (texts || lists) THEN
-      PERFORM _bad_filter(format('It has the key "%s".', left(given.key, 100)), format('Keys are %s.', array_to_string(texts || lists, ', ')));
+      PERFORM _bad_filter(format('it has the key "%s"', left(given.key, 100)), format('Keys are %s.', array_to_string(texts || lists, ', ')));
     ELSIF given.kind <> 'string' AND NOT (given.kind = 'array' AND given.key = ANY (lists)) THEN
-      PERFORM _bad_filter(format('"%s" is of type %s.', given.key, given.kind),
+      PERFORM _bad_filter(format('"%s" is of type %s', given.key, given.kind),
                           CASE WHEN given.key = ANY (lists) THEN 'Give a text or an array of texts.' ELSE 'Give a text.' END);
     ELSIF given.kind = 'array' AND jsonb_path_exists(given.value, '$[*] ? (@.type() != "string")') THEN
-      PERFORM _bad_filter(format('"%s" has an element that is no text.', given.key), 'Give an array of texts.');
+      PERFORM _bad_filter(format('"%s" has an element that is no text', given.key), 'Give an array of texts.');
     END IF;
   END LOOP;
 END
@@ -85,6 +86,53 @@ AS $$
   SELECT CASE jsonb_typeof(value) WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(value)) ELSE ARRAY[value #>> '{}'] END
 $$;
 
+CREATE FUNCTION _filter_interval(key text, value text) RETURNS interval
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN value::interval;
+EXCEPTION WHEN data_exception THEN
+  PERFORM _bad_filter(format('"%s" is no interval', key), 'Give one such as "1 hour".');
+END
+$$;
+
+CREATE FUNCTION _filter_time(key text, value text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN value::timestamptz;
+EXCEPTION WHEN data_exception THEN
+  PERFORM _bad_filter(format('"%s" is no time', key), 'Give one such as "2026-01-31 12:00+00".');
+END
+$$;
+
+CREATE FUNCTION _filter_uuids(key text, texts text[]) RETURNS uuid[]
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  RETURN texts::uuid[];
+EXCEPTION WHEN data_exception THEN
+  PERFORM _bad_filter(format('"%s" is no UUID', key), 'Give one as it is listed.');
+END
+$$;
+
+-- The same letters at any later time: ages become times, and what comes, or is tried, after now is left out.
+CREATE FUNCTION _filter_of_now(filter jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  at      CONSTANT timestamptz := clock_timestamp();
+  younger CONSTANT timestamptz := at - _filter_interval('older_than', filter ->> 'older_than');
+  older   CONSTANT timestamptz := at - _filter_interval('newer_than', filter ->> 'newer_than');
+BEGIN
+  RETURN filter - '{older_than,newer_than}'::text[]
+    || jsonb_build_object('created_before', least(at, younger, _filter_time('created_before', filter ->> 'created_before')),
+                          'last_retry_before', least(at, _filter_time('last_retry_before', filter ->> 'last_retry_before')))
+    || CASE WHEN older IS NULL THEN '{}' ELSE
+         jsonb_build_object('created_after', greatest(older, _filter_time('created_after', filter ->> 'created_after'))) END;
+END
+$$;
+
 -- The filter as a condition on alert_dlq d: literals, so that each filter gets the plan that suits it.
 CREATE FUNCTION _letter_condition(filter jsonb) RETURNS text
 LANGUAGE plpgsql STABLE
@@ -94,17 +142,19 @@ DECLARE
   condition text := 'true';
   states    CONSTANT text[] := ARRAY['waiting', 'queued', 'exhausted', 'permanent', 'expired'];
 BEGIN
-  PERFORM _check_filter(filter, '{channel,error_group,host,alert_id,user_id,older_than,newer_than,last_retry_before}', '{ids,state,error_class}');
+  PERFORM _check_filter(filter, '{channel,error_group,host,alert_id,user_id,older_than,newer_than,created_before,created_after,last_retry_before}', '{ids,state,error_class}');
   FOR given IN SELECT e.key, _filter_texts(e.value) AS texts FROM jsonb_each(filter) e LOOP
     IF given.key = 'state' AND NOT given.texts <@ states THEN
-      PERFORM _bad_filter('"state" names none of a dead letter.', format('States are %s.', array_to_string(states, ', ')));
+      PERFORM _bad_filter('"state" names none of a dead letter', format('States are %s.', array_to_string(states, ', ')));
     END IF;
     condition := condition || ' AND ' || CASE given.key
-      WHEN 'ids' THEN format('d.id = ANY (%L::uuid[])', given.texts::uuid[])
+      WHEN 'ids' THEN format('d.id = ANY (%L::uuid[])', _filter_uuids(given.key, given.texts))
       WHEN 'channel' THEN format('%L = ANY (d.channels)', given.texts[1])
-      WHEN 'older_than' THEN format('d.created_at <= %L::timestamptz', clock_timestamp() - given.texts[1]::interval)
-      WHEN 'newer_than' THEN format('d.created_at > %L::timestamptz', clock_timestamp() - given.texts[1]::interval)
-      WHEN 'last_retry_before' THEN format('coalesce(d.last_retry_at < %L::timestamptz, true)', given.texts[1]::timestamptz)
+      WHEN 'older_than' THEN format('d.created_at <= %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.texts[1]))
+      WHEN 'newer_than' THEN format('d.created_at > %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.texts[1]))
+      WHEN 'created_before' THEN format('d.created_at <= %L::timestamptz', _filter_time(given.key, given.texts[1]))
+      WHEN 'created_after' THEN format('d.created_at > %L::timestamptz', _filter_time(given.key, given.texts[1]))
+      WHEN 'last_retry_before' THEN format('coalesce(d.last_retry_at < %L::timestamptz, true)', _filter_time(given.key, given.texts[1]))
       ELSE format('d.%I = ANY (%L::text[])', given.key, given.texts)
     END;
   END LOOP;

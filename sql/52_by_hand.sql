@@ -92,7 +92,7 @@ BEGIN
   RETURN cardinality(ids);
 END
 $$;
-COMMENT ON FUNCTION retry_matching(jsonb, integer, text) IS 'retry_now() for up to max_rows (1 to 100000) letters that match a filter, oldest first; returns how many. Call it until it returns 0, with "last_retry_before" in the filter so that what fails meanwhile is not taken again. Letters that are queued or held by another transaction are left out. Filter: {"ids": [...], "state", "channel", "error_class", "error_group", "host", "alert_id", "user_id", "older_than": "1 hour", "newer_than", "last_retry_before"}, all optional. Raises 22023 for what is no filter.';
+COMMENT ON FUNCTION retry_matching(jsonb, integer, text) IS 'retry_now() for up to max_rows (1 to 100000) letters that match a filter, oldest first; returns how many. Call it until it returns 0, with "last_retry_before" in the filter so that what fails meanwhile is not taken again. Letters that are queued or held by another transaction are left out. Filter: {"ids": [...], "state", "channel", "error_class", "error_group", "host", "alert_id", "user_id", "older_than": "1 hour", "newer_than", "created_before": "2026-01-31 12:00+00", "created_after", "last_retry_before"}, all optional. Raises 22023 for what is no filter.';
 
 CREATE FUNCTION discard(dlq_id uuid, reason text) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -131,13 +131,25 @@ BEGIN
     WITH gone AS (DELETE FROM alert_dlq d WHERE d.id = ANY (ids) RETURNING d.delivery_key, d.content_hash, d.content_key, d.day_key)
     SELECT array_agg(g.delivery_key) AS delivery_keys, array_agg(g.content_hash) AS content_hashes, array_agg(g.content_key) AS content_keys,
            array_agg(g.day_key) AS day_keys INTO gone FROM gone g;
-    PERFORM _end_reservations(gone.delivery_keys, gone.content_hashes, gone.content_keys, gone.day_keys);
+    PERFORM _end_reservations(gone.delivery_keys, gone.content_hashes, gone.content_keys, gone.day_keys), _leave_gradual_retries(ids);
     PERFORM _log_action('discard', cardinality(ids), filter => filter, reason => reason);
   END IF;
   RETURN cardinality(ids);
 END
 $$;
 COMMENT ON FUNCTION discard_matching(jsonb, integer, text) IS 'discard() for up to max_rows (1 to 100000) letters that match a filter (see retry_matching), oldest first; returns how many. Letters that are queued are left out. Raises 22004 without a reason, 22023 for what is no filter.';
+
+-- The error of the index would quote the address.
+CREATE FUNCTION _change_addresses(addresses jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  UPDATE recipients r SET address = a.value FROM jsonb_each_text(addresses) a WHERE r.recipient_id::text = a.key AND r.address <> a.value;
+EXCEPTION WHEN unique_violation THEN
+  RAISE EXCEPTION 'the user has that address already' USING ERRCODE = 'unique_violation',
+    DETAIL = 'Another recipient of the same channel has it, and would get each message twice.', HINT = 'Remove one of the two with remove_recipient().';
+END
+$$;
 
 CREATE FUNCTION edit_dead_letter(dlq_id uuid, changes jsonb, reason text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -193,7 +205,7 @@ BEGIN
         DETAIL = 'It is no address of its user for a channel that is owed.', HINT = 'dead_letter() shows its recipients.';
     END IF;
     PERFORM _check_text('address', a.value, 2048) FROM jsonb_each_text(addresses) a;
-    UPDATE recipients r SET address = a.value FROM jsonb_each_text(addresses) a WHERE r.recipient_id::text = a.key AND r.address <> a.value;
+    PERFORM _change_addresses(addresses);
   END IF;
   UPDATE alert_dlq d SET alert_data = data, channels = owed,
     owed_recipients = (SELECT jsonb_object_agg(o.key, o.value) FROM jsonb_each(d.owed_recipients) o WHERE o.key = ANY (owed))
@@ -203,4 +215,4 @@ BEGIN
   RETURN 'edited';
 END
 $$;
-COMMENT ON FUNCTION edit_dead_letter(uuid, jsonb, text) IS 'Changes what a dead letter will send: "message", "alert_data" (the whole object), "channels" (those owed), "address" ({"<recipient_id>": "new address"}, for all messages of that recipient). Its state stays; retry_now() sends it. Returns edited. Raises P0002 where there is no such letter, 55000 where it is queued, 22023 and what deliver_alert raises for what does not fit.';
+COMMENT ON FUNCTION edit_dead_letter(uuid, jsonb, text) IS 'Changes what a dead letter will send: "message", "alert_data" (the whole object), "channels" (those owed), "address" ({"<recipient_id>": "new address"}, for all messages of that recipient). Its state stays; retry_now() sends it. Returns edited. Raises P0002 where there is no such letter, 55000 where it is queued, 23505 where the user has the address already, 22023 and what deliver_alert raises for what does not fit.';

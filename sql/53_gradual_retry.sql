@@ -4,19 +4,42 @@ CREATE FUNCTION _retry_step(gradual gradual_retries) RETURNS gradual_retries
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  most integer := CASE gradual.step WHEN 0 THEN ceil(gradual.total * 0.01) WHEN 1 THEN ceil(gradual.total * 0.1) ELSE 10000 END;
+  most CONSTANT integer := CASE gradual.step WHEN 0 THEN ceil(gradual.total * 0.01) WHEN 1 THEN ceil(gradual.total * 0.1) ELSE 10000 END;
+  more boolean;
 BEGIN
-  gradual.step_letters := _lock_matching(gradual.filter || jsonb_build_object('last_retry_before', gradual.started_at), least(most, 10000));
-  gradual.step_at := clock_timestamp();
+  gradual.step_letters := _lock_matching(gradual.filter, least(most, 10000));
+  gradual.step_removed := 0;
   gradual.queued := gradual.queued + cardinality(gradual.step_letters);
-  IF gradual.step_letters = '{}' THEN
+  IF gradual.step_letters <> '{}' THEN
+    PERFORM _enqueue_letters(gradual.step_letters, true), _wake_drivers();
+    RETURN gradual;
+  END IF;
+  EXECUTE format('SELECT EXISTS (SELECT FROM alert_dlq d WHERE d.state <> ''queued'' AND %s)', _letter_condition(gradual.filter)) INTO more;
+  IF NOT more THEN  -- else others hold what is left: the same step is tried again
     gradual.state := 'done';
     gradual.ended_at := clock_timestamp();
-  ELSE
-    PERFORM _enqueue_letters(gradual.step_letters, true), _wake_drivers();
   END IF;
   RETURN gradual;
 END
+$$;
+
+CREATE FUNCTION _save_step(gradual gradual_retries) RETURNS void
+LANGUAGE sql VOLATILE
+AS $$
+  UPDATE gradual_retries g
+  SET step = gradual.step, step_letters = gradual.step_letters, step_removed = gradual.step_removed, queued = gradual.queued,
+      delivered = gradual.delivered, failed = gradual.failed, state = gradual.state, ended_at = gradual.ended_at
+  WHERE g.id = gradual.id
+$$;
+
+-- Letters that a person removes have not been delivered.
+CREATE FUNCTION _leave_gradual_retries(ids uuid[]) RETURNS void
+LANGUAGE sql VOLATILE
+AS $$
+  UPDATE gradual_retries g
+  SET step_letters = ARRAY(SELECT l FROM unnest(g.step_letters) l WHERE l <> ALL (ids)),
+      step_removed = g.step_removed + (SELECT count(*) FROM unnest(g.step_letters) l WHERE l = ANY (ids))
+  WHERE g.state = 'running' AND g.step_letters && ids
 $$;
 
 CREATE FUNCTION retry_gradually(filter jsonb, max_failure_share double precision DEFAULT 0.1, reason text DEFAULT NULL) RETURNS bigint
@@ -30,14 +53,10 @@ BEGIN
       DETAIL = format('It is %s.', coalesce(max_failure_share::text, 'NULL')), HINT = 'Give a share from 0 to 1, such as 0.1.';
   END IF;
   EXECUTE format('SELECT count(*) FROM alert_dlq d WHERE d.state <> ''queued'' AND %s', _letter_condition(filter)) INTO gradual.total;
-  gradual.filter := filter;
-  gradual.max_failure_share := max_failure_share;
   INSERT INTO gradual_retries AS g (filter, started_by, reason, total, max_failure_share)
-  VALUES (filter, _operator(), nullif(left(reason, 1000), ''), gradual.total, max_failure_share)
+  VALUES (_filter_of_now(filter), _operator(), nullif(left(reason, 1000), ''), gradual.total, max_failure_share)
   RETURNING g.* INTO gradual;
-  gradual := _retry_step(gradual);
-  UPDATE gradual_retries g SET step_letters = gradual.step_letters, step_at = gradual.step_at, queued = gradual.queued, state = gradual.state, ended_at = gradual.ended_at
-  WHERE g.id = gradual.id;
+  PERFORM _save_step(_retry_step(gradual));
   PERFORM _log_action('retry_gradually', gradual.total, filter => filter, reason => reason, detail => jsonb_build_object('id', gradual.id, 'max_failure_share', max_failure_share));
   RETURN gradual.id;
 END
@@ -51,25 +70,28 @@ DECLARE
   gradual  gradual_retries;
   open     bigint;
   missed   bigint;
+  tried    bigint;
   advanced integer := 0;
 BEGIN
   FOR gradual IN SELECT g.* FROM gradual_retries g WHERE g.state = 'running' ORDER BY g.id FOR UPDATE SKIP LOCKED LOOP
     SELECT count(*) FILTER (WHERE d.state = 'queued'), count(*) FILTER (WHERE d.state <> 'queued') INTO open, missed
     FROM unnest(gradual.step_letters) l JOIN alert_dlq d ON d.id = l;
     CONTINUE WHEN open > 0;
+    tried := cardinality(gradual.step_letters) + gradual.step_removed;
+    missed := missed + gradual.step_removed;
     gradual.failed := gradual.failed + missed;
-    gradual.delivered := gradual.delivered + cardinality(gradual.step_letters) - missed;
-    IF missed > gradual.max_failure_share * cardinality(gradual.step_letters) THEN
+    gradual.delivered := gradual.delivered + tried - missed;
+    IF missed > gradual.max_failure_share * tried THEN
       gradual.state := 'stopped';
       gradual.ended_at := clock_timestamp();
       gradual.step_letters := '{}';
     ELSE
-      gradual.step := least(gradual.step + 1, 2);
+      IF tried > 0 THEN
+        gradual.step := least(gradual.step + 1, 2);
+      END IF;
       gradual := _retry_step(gradual);
     END IF;
-    UPDATE gradual_retries g SET step = gradual.step, step_letters = gradual.step_letters, step_at = gradual.step_at, queued = gradual.queued,
-           delivered = gradual.delivered, failed = gradual.failed, state = gradual.state, ended_at = gradual.ended_at
-    WHERE g.id = gradual.id;
+    PERFORM _save_step(gradual);
     advanced := advanced + 1;
   END LOOP;
   RETURN advanced;

@@ -132,10 +132,10 @@ BEGIN
   PERFORM _check_filter(filter, '{alert_id,user_id,delivery_key,channel,older_than,newer_than}', '{}'), _check_max_rows(max_rows, 10000);
   FOR given IN SELECT e.key, e.value FROM jsonb_each_text(filter) e LOOP
     condition := condition || ' AND ' || CASE given.key
-      WHEN 'delivery_key' THEN format('d.delivery_key = %L::uuid', given.value::uuid)
+      WHEN 'delivery_key' THEN format('d.delivery_key = %L::uuid', (_filter_uuids(given.key, ARRAY[given.value]))[1])
       WHEN 'channel' THEN format('d.delivery_methods ? %L', given.value)
-      WHEN 'older_than' THEN format('d.delivered_at <= %L::timestamptz', clock_timestamp() - given.value::interval)
-      WHEN 'newer_than' THEN format('d.delivered_at > %L::timestamptz', clock_timestamp() - given.value::interval)
+      WHEN 'older_than' THEN format('d.delivered_at <= %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.value))
+      WHEN 'newer_than' THEN format('d.delivered_at > %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.value))
       WHEN 'user_id' THEN format('coalesce(hashtext(d.user_id), 0) = hashtext(%L) AND d.user_id = %1$L', given.value)
       WHEN 'alert_id' THEN format('hashtext(d.alert_id) = hashtext(%L) AND d.alert_id = %1$L', given.value)
     END;

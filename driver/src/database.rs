@@ -4,6 +4,7 @@
 pub mod letters;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -67,24 +68,45 @@ impl DatabaseError {
     }
 }
 
-type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-async fn query(
-    client: &Client,
-    sql: &str,
-    params: &[Param<'_>],
-) -> Result<Vec<Row>, DatabaseError> {
-    match tokio::time::timeout(CALL_TIMEOUT, client.query_typed(sql, params)).await {
-        Ok(rows) => Ok(rows?),
-        Err(_) => {
-            Err(DatabaseError::Lost(format!("no answer within {} s", CALL_TIMEOUT.as_secs())))
+/// Whatever sends a statement: a connection of the driver, a transaction of the desk; each has its own patience and errors.
+pub trait Caller: Sync {
+    type Error: From<tokio_postgres::Error>;
+
+    fn call(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> impl Future<Output = Result<Vec<Row>, Self::Error>> + Send;
+
+    /// For an answer without the row that it must have.
+    fn no_row() -> Self::Error;
+}
+
+impl Caller for Client {
+    type Error = DatabaseError;
+
+    async fn call(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DatabaseError> {
+        match tokio::time::timeout(CALL_TIMEOUT, self.query_typed(sql, params)).await {
+            Ok(rows) => Ok(rows?),
+            Err(_) => {
+                Err(DatabaseError::Lost(format!("no answer within {} s", CALL_TIMEOUT.as_secs())))
+            }
         }
+    }
+
+    fn no_row() -> DatabaseError {
+        DatabaseError::Lost("an answer had no row".into())
     }
 }
 
-async fn query_one(client: &Client, sql: &str, params: &[Param<'_>]) -> Result<Row, DatabaseError> {
-    let rows = query(client, sql, params).await?;
-    rows.into_iter().next().ok_or_else(|| DatabaseError::Lost("an answer had no row".into()))
+async fn query_one<C: Caller>(
+    caller: &C,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Row, C::Error> {
+    caller.call(sql, params).await?.into_iter().next().ok_or_else(C::no_row)
 }
 
 fn seconds(duration: Duration) -> String {
@@ -111,7 +133,7 @@ pub async fn claim_batch(
         (&max_messages, Type::INT4),
         (&lease, Type::TEXT),
     ];
-    let rows = query(client, sql, &params).await?;
+    let rows = client.call(sql, &params).await?;
     let Some(claim_id) = rows.first().map(|row| row.get(0)) else { return Ok(None) };
     let messages = rows.iter().map(message).collect::<Result<_, _>>()?;
     Ok(Some(Claim { claim_id, messages }))
@@ -200,13 +222,13 @@ pub async fn maintain(client: &Client, environment: &str) -> Result<String, Data
 }
 
 pub async fn listen(client: &Client) -> Result<(), DatabaseError> {
-    query(client, "LISTEN pgalert_outbox", &[]).await?;
+    client.call("LISTEN pgalert_outbox", &[]).await?;
     Ok(())
 }
 
 pub async fn announce_sleep(client: &Client, nap: Duration) -> Result<(), DatabaseError> {
     let nap = seconds(nap);
-    query(client, "SELECT pgalert.announce_sleep($1::interval)", &[(&nap, Type::TEXT)]).await?;
+    client.call("SELECT pgalert.announce_sleep($1::interval)", &[(&nap, Type::TEXT)]).await?;
     Ok(())
 }
 
@@ -265,7 +287,7 @@ pub async fn drop_old_secret(client: &Client, recipient_id: i64) -> Result<bool,
 }
 
 /// False when it was not disabled.
-pub async fn enable_recipient(client: &Client, recipient_id: i64) -> Result<bool, DatabaseError> {
+pub async fn enable_recipient<C: Caller>(client: &C, recipient_id: i64) -> Result<bool, C::Error> {
     let params: [Param; 1] = [(&recipient_id, Type::INT8)];
     Ok(query_one(client, "SELECT pgalert.enable_recipient($1)", &params).await?.try_get(0)?)
 }
@@ -294,7 +316,7 @@ pub struct ListedChannel {
     pub description: Option<String>,
 }
 
-pub async fn list_channels(client: &Client) -> Result<Vec<ListedChannel>, DatabaseError> {
+pub async fn list_channels<C: Caller>(client: &C) -> Result<Vec<ListedChannel>, C::Error> {
     let sql = "SELECT name, builtin, description FROM pgalert.list_channels()";
     let row = |row: &Row| -> Result<ListedChannel, tokio_postgres::Error> {
         Ok(ListedChannel {
@@ -303,7 +325,7 @@ pub async fn list_channels(client: &Client) -> Result<Vec<ListedChannel>, Databa
             description: row.try_get(2)?,
         })
     };
-    let rows = query(client, sql, &[]).await?;
+    let rows = client.call(sql, &[]).await?;
     Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
 }
 
@@ -346,7 +368,7 @@ pub async fn list_recipients(
             disabled_reason: row.try_get(7)?,
         })
     };
-    let rows = query(client, sql, &[(&user_id, Type::TEXT)]).await?;
+    let rows = client.call(sql, &[(&user_id, Type::TEXT)]).await?;
     Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
 }
 
@@ -372,7 +394,7 @@ pub async fn metrics(client: &Client, environment: &str) -> Result<Vec<Series>, 
         let Json(labels) = row.try_get(1)?;
         Ok(Series { name: row.try_get(0)?, labels, value: row.try_get(2)? })
     };
-    query(client, sql, &[(&environment, Type::TEXT)]).await?.iter().map(series).collect()
+    client.call(sql, &[(&environment, Type::TEXT)]).await?.iter().map(series).collect()
 }
 
 /// The role of the connection, and those of the given functions (regprocedure texts) that it may not call.

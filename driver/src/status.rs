@@ -8,7 +8,7 @@ use crate::output;
 use crate::table::{cell, json_line, Table};
 
 pub async fn status(client: &Client, json: bool) -> anyhow::Result<()> {
-    let mut overview = letters::overview(client).await?;
+    let mut overview = letters::overview(client, "1 hour").await?;
     let claims = letters::open_claims(client).await?;
     if json {
         overview["open_claims"] = claims.into();

@@ -280,9 +280,9 @@ show "SELECT to_char(suppressed_at, 'HH24:MI:SS') AS at, alert_id, user_id, reas
 heading 'To try next'
 try() {
   code <<'SQL'
--- carl gets an address, and his dead letter is due now
+-- carl gets an address, and his dead letter another try
 SELECT pgalert.add_recipient('carl', 'email', 'carl@example.org');
-UPDATE pgalert.alert_dlq SET next_retry_at = now() WHERE user_id = 'carl' AND state = 'waiting';
+SELECT pgalert.retry_now(id) FROM pgalert.alert_dlq WHERE user_id = 'carl';
 
 -- another text for the same user and alert on one day: capped
 SELECT pgalert.deliver_alert('{"id": "vix-30", "channels": ["email"]}', 'anna', 'VIX is at 33.0');

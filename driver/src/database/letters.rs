@@ -1,180 +1,220 @@
 //! Calls of the functions for people: dead letters, deliveries, the overview. Rows come as JSON, as they are shown.
 
 use serde_json::Value;
-use tokio_postgres::types::{Json, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::types::{FromSql, Json, Type};
 use uuid::Uuid;
 
-use super::{query, query_one, DatabaseError, Param};
+use super::{query_one, Caller, Param};
 
-/// A row, and where the next page begins.
-type Page = Vec<(Value, Value)>;
+type Rows<C> = Result<Vec<Value>, <C as Caller>::Error>;
 
-fn object(row: &Row, column: usize) -> Result<Value, DatabaseError> {
-    let Json(value) = row.try_get(column)?;
-    Ok(value)
+async fn rows<C: Caller>(caller: &C, from: &str, params: &[Param<'_>]) -> Rows<C> {
+    let sql = format!("SELECT pg_catalog.to_jsonb(t) FROM {from} AS t");
+    let rows = caller.call(&sql, params).await?;
+    rows.iter().map(|row| Ok(row.try_get::<_, Json<Value>>(0)?.0)).collect()
 }
 
-fn objects(rows: &[Row]) -> Result<Vec<Value>, DatabaseError> {
-    rows.iter().map(|row| object(row, 0)).collect()
+async fn value<C, T>(caller: &C, call: &str, params: &[Param<'_>]) -> Result<T, C::Error>
+where
+    C: Caller,
+    T: for<'a> FromSql<'a>,
+{
+    Ok(query_one(caller, &format!("SELECT {call}"), params).await?.try_get(0)?)
 }
 
-fn page(rows: &[Row]) -> Result<Page, DatabaseError> {
-    rows.iter().map(|row| Ok((object(row, 0)?, object(row, 1)?))).collect()
+/// Takes from a row of a list where the next page begins.
+pub fn take_cursor(row: &mut Value) -> Option<Value> {
+    row.as_object_mut()?.remove("cursor")
 }
 
-/// Names who acts, for operator_log, and returns the server's time.
-pub async fn name_operator(client: &Client, operator: &str) -> Result<String, DatabaseError> {
-    let sql =
-        "SELECT clock_timestamp()::text FROM pg_catalog.set_config('pgalert.operator', $1, false)";
-    Ok(query_one(client, sql, &[(&operator, Type::TEXT)]).await?.try_get(0)?)
+/// Names who acts, for operator_log, until the connection ends.
+pub async fn name_operator<C: Caller>(caller: &C, operator: &str) -> Result<(), C::Error> {
+    let call = "pg_catalog.set_config('pgalert.operator', $1, false)";
+    value::<_, String>(caller, call, &[(&operator, Type::TEXT)]).await.map(drop)
 }
 
-pub async fn list_dead_letters(
-    client: &Client,
+/// The server's clock, by which letters know when they were tried.
+pub async fn server_time<C: Caller>(caller: &C) -> Result<String, C::Error> {
+    value(caller, "pg_catalog.clock_timestamp()::text", &[]).await
+}
+
+// Reading ------------------------------------------------------------------------------------------------------------
+
+pub async fn overview<C: Caller>(caller: &C, period: &str) -> Result<Value, C::Error> {
+    let call = "pgalert.overview($1::interval)";
+    Ok(value::<_, Json<Value>>(caller, call, &[(&period, Type::TEXT)]).await?.0)
+}
+
+pub async fn open_claims<C: Caller>(caller: &C) -> Rows<C> {
+    rows(caller, "pgalert.open_claims()", &[]).await
+}
+
+/// Each with its `cursor`.
+pub async fn list_dead_letters<C: Caller>(
+    caller: &C,
     filter: &Value,
     sort: &str,
     after: Option<&Value>,
     max_rows: i32,
-) -> Result<Page, DatabaseError> {
-    let sql = "SELECT to_jsonb(l) - 'cursor', l.cursor FROM pgalert.list_dead_letters($1, $2, $3, $4) AS l";
+) -> Rows<C> {
     let params: [Param; 4] = [
         (&filter, Type::JSONB),
         (&sort, Type::TEXT),
         (&after, Type::JSONB),
         (&max_rows, Type::INT4),
     ];
-    page(&query(client, sql, &params).await?)
+    rows(caller, "pgalert.list_dead_letters($1, $2, $3, $4)", &params).await
 }
 
-/// Whole rows, the oldest first, as import_dead_letters() takes them.
-pub async fn export_letters(
-    client: &Client,
+/// Whole rows, the oldest first, as import_dead_letters() takes them; each with a `cursor`.
+pub async fn export_letters<C: Caller>(
+    caller: &C,
     filter: &Value,
     after: Option<&Value>,
     max_rows: i32,
-) -> Result<Page, DatabaseError> {
-    let sql =
-        "SELECT to_jsonb(d), l.cursor FROM pgalert.list_dead_letters($1, 'oldest', $2, $3) AS l \
-               JOIN pgalert.alert_dlq d ON d.id = l.dlq_id AND d.created_at = l.created_at ORDER BY d.id";
+) -> Rows<C> {
+    let from = "(SELECT d.*, l.cursor FROM pgalert.list_dead_letters($1, 'oldest', $2, $3) AS l \
+                JOIN pgalert.alert_dlq d ON d.id = l.dlq_id AND d.created_at = l.created_at ORDER BY d.id)";
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&after, Type::JSONB), (&max_rows, Type::INT4)];
-    page(&query(client, sql, &params).await?)
+    rows(caller, from, &params).await
 }
 
-/// Returns how many were not there yet.
-pub async fn import_dead_letters(client: &Client, letters: &Value) -> Result<i32, DatabaseError> {
-    let sql = "SELECT pgalert.import_dead_letters($1)";
-    Ok(query_one(client, sql, &[(&letters, Type::JSONB)]).await?.try_get(0)?)
+/// Letters of each state.
+pub async fn dlq_states<C: Caller>(caller: &C) -> Rows<C> {
+    rows(caller, "pgalert.dlq_states", &[]).await
 }
 
-pub async fn count_matching(client: &Client, filter: &Value) -> Result<i64, DatabaseError> {
-    let sql = "SELECT pgalert.count_matching($1, 9223372036854775807)";
-    Ok(query_one(client, sql, &[(&filter, Type::JSONB)]).await?.try_get(0)?)
+pub async fn count_matching<C: Caller>(
+    caller: &C,
+    filter: &Value,
+    up_to: i64,
+) -> Result<i64, C::Error> {
+    let params: [Param; 2] = [(&filter, Type::JSONB), (&up_to, Type::INT8)];
+    value(caller, "pgalert.count_matching($1, $2)", &params).await
 }
 
-pub async fn dead_letter(client: &Client, dlq_id: Uuid) -> Result<Value, DatabaseError> {
-    let sql = "SELECT to_jsonb(l) FROM pgalert.dead_letter($1) AS l";
-    object(&query_one(client, sql, &[(&dlq_id, Type::UUID)]).await?, 0)
+pub async fn dead_letter<C: Caller>(caller: &C, dlq_id: Uuid) -> Result<Value, C::Error> {
+    let found = rows(caller, "pgalert.dead_letter($1)", &[(&dlq_id, Type::UUID)]).await?;
+    found.into_iter().next().ok_or_else(C::no_row)
 }
 
-pub async fn delivery_attempts(client: &Client, key: Uuid) -> Result<Vec<Value>, DatabaseError> {
-    let sql = "SELECT to_jsonb(a) FROM pgalert.delivery_attempts($1) AS a";
-    objects(&query(client, sql, &[(&key, Type::UUID)]).await?)
+pub async fn delivery_attempts<C: Caller>(caller: &C, key: Uuid) -> Rows<C> {
+    rows(caller, "pgalert.delivery_attempts($1)", &[(&key, Type::UUID)]).await
 }
 
-pub async fn find_deliveries(
-    client: &Client,
+/// Each with its `cursor`.
+pub async fn find_deliveries<C: Caller>(
+    caller: &C,
     filter: &Value,
     after: Option<&Value>,
     max_rows: i32,
-) -> Result<Page, DatabaseError> {
-    let sql =
-        "SELECT to_jsonb(d) - 'cursor', d.cursor FROM pgalert.find_deliveries($1, $2, $3) AS d";
+) -> Rows<C> {
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&after, Type::JSONB), (&max_rows, Type::INT4)];
-    page(&query(client, sql, &params).await?)
+    rows(caller, "pgalert.find_deliveries($1, $2, $3)", &params).await
 }
 
-pub async fn error_groups(
-    client: &Client,
-    filter: &Value,
-    max_rows: i32,
-) -> Result<Vec<Value>, DatabaseError> {
-    let sql = "SELECT to_jsonb(g) FROM pgalert.error_groups($1, $2) AS g";
+pub async fn error_groups<C: Caller>(caller: &C, filter: &Value, max_rows: i32) -> Rows<C> {
     let params: [Param; 2] = [(&filter, Type::JSONB), (&max_rows, Type::INT4)];
-    objects(&query(client, sql, &params).await?)
+    rows(caller, "pgalert.error_groups($1, $2)", &params).await
 }
 
-pub async fn overview(client: &Client) -> Result<Value, DatabaseError> {
-    object(&query_one(client, "SELECT pgalert.overview()", &[]).await?, 0)
+pub async fn recipient_health<C: Caller>(
+    caller: &C,
+    user_id: Option<&str>,
+    after_id: Option<i64>,
+    max_rows: i32,
+) -> Rows<C> {
+    let params: [Param; 3] =
+        [(&user_id, Type::TEXT), (&after_id, Type::INT8), (&max_rows, Type::INT4)];
+    rows(caller, "pgalert.recipient_health($1, $2, $3)", &params).await
 }
 
-pub async fn open_claims(client: &Client) -> Result<Vec<Value>, DatabaseError> {
-    objects(&query(client, "SELECT to_jsonb(c) FROM pgalert.open_claims() AS c", &[]).await?)
+pub async fn list_gradual_retries<C: Caller>(caller: &C, max_rows: i32) -> Rows<C> {
+    rows(caller, "pgalert.list_gradual_retries($1)", &[(&max_rows, Type::INT4)]).await
 }
 
-pub async fn retry_now(
-    client: &Client,
+// Acting -------------------------------------------------------------------------------------------------------------
+
+/// `queued` or `already_queued`.
+pub async fn retry_now<C: Caller>(
+    caller: &C,
     dlq_id: Uuid,
     reason: Option<&str>,
-) -> Result<String, DatabaseError> {
+) -> Result<String, C::Error> {
     let params: [Param; 2] = [(&dlq_id, Type::UUID), (&reason, Type::TEXT)];
-    Ok(query_one(client, "SELECT pgalert.retry_now($1, $2)", &params).await?.try_get(0)?)
+    value(caller, "pgalert.retry_now($1, $2)", &params).await
 }
 
-pub async fn discard(client: &Client, dlq_id: Uuid, reason: &str) -> Result<String, DatabaseError> {
+/// `discarded` or `already_gone`.
+pub async fn discard<C: Caller>(
+    caller: &C,
+    dlq_id: Uuid,
+    reason: Option<&str>,
+) -> Result<String, C::Error> {
     let params: [Param; 2] = [(&dlq_id, Type::UUID), (&reason, Type::TEXT)];
-    Ok(query_one(client, "SELECT pgalert.discard($1, $2)", &params).await?.try_get(0)?)
+    value(caller, "pgalert.discard($1, $2)", &params).await
 }
 
-/// Returns how many were queued; 0 when none are left.
-pub async fn retry_matching(
-    client: &Client,
+/// What is done with many letters, at most so many in one call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Deed {
+    Retry,
+    Discard,
+}
+
+/// Returns how many letters it was done with; 0 when none are left.
+pub async fn do_matching<C: Caller>(
+    caller: &C,
+    deed: Deed,
     filter: &Value,
     max_rows: i32,
     reason: Option<&str>,
-) -> Result<i32, DatabaseError> {
+) -> Result<i32, C::Error> {
+    let call = match deed {
+        Deed::Retry => "pgalert.retry_matching($1, $2, $3)",
+        Deed::Discard => "pgalert.discard_matching($1, $2, $3)",
+    };
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&max_rows, Type::INT4), (&reason, Type::TEXT)];
-    let sql = "SELECT pgalert.retry_matching($1, $2, $3)";
-    Ok(query_one(client, sql, &params).await?.try_get(0)?)
-}
-
-/// Returns how many are gone; 0 when none are left.
-pub async fn discard_matching(
-    client: &Client,
-    filter: &Value,
-    max_rows: i32,
-    reason: &str,
-) -> Result<i32, DatabaseError> {
-    let params: [Param; 3] =
-        [(&filter, Type::JSONB), (&max_rows, Type::INT4), (&reason, Type::TEXT)];
-    let sql = "SELECT pgalert.discard_matching($1, $2, $3)";
-    Ok(query_one(client, sql, &params).await?.try_get(0)?)
+    value(caller, call, &params).await
 }
 
 /// Returns the id of the gradual retry.
-pub async fn retry_gradually(
-    client: &Client,
+pub async fn retry_gradually<C: Caller>(
+    caller: &C,
     filter: &Value,
     max_failure_share: f64,
     reason: Option<&str>,
-) -> Result<i64, DatabaseError> {
+) -> Result<i64, C::Error> {
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&max_failure_share, Type::FLOAT8), (&reason, Type::TEXT)];
-    let sql = "SELECT pgalert.retry_gradually($1, $2, $3)";
-    Ok(query_one(client, sql, &params).await?.try_get(0)?)
+    value(caller, "pgalert.retry_gradually($1, $2, $3)", &params).await
 }
 
-pub async fn edit_dead_letter(
-    client: &Client,
+/// False when it was not running.
+pub async fn stop_gradual_retry<C: Caller>(
+    caller: &C,
+    id: i64,
+    reason: Option<&str>,
+) -> Result<bool, C::Error> {
+    let params: [Param; 2] = [(&id, Type::INT8), (&reason, Type::TEXT)];
+    value(caller, "pgalert.stop_gradual_retry($1, $2)", &params).await
+}
+
+pub async fn edit_dead_letter<C: Caller>(
+    caller: &C,
     dlq_id: Uuid,
     changes: &Value,
     reason: Option<&str>,
-) -> Result<String, DatabaseError> {
+) -> Result<String, C::Error> {
     let params: [Param; 3] =
         [(&dlq_id, Type::UUID), (&changes, Type::JSONB), (&reason, Type::TEXT)];
-    let sql = "SELECT pgalert.edit_dead_letter($1, $2, $3)";
-    Ok(query_one(client, sql, &params).await?.try_get(0)?)
+    value(caller, "pgalert.edit_dead_letter($1, $2, $3)", &params).await
+}
+
+/// Returns how many were not there yet.
+pub async fn import_dead_letters<C: Caller>(caller: &C, letters: &Value) -> Result<i32, C::Error> {
+    value(caller, "pgalert.import_dead_letters($1)", &[(&letters, Type::JSONB)]).await
 }

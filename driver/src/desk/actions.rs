@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{Path, State};
 use axum::response::Redirect;
-use chrono::Utc;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -13,7 +12,9 @@ use super::fault::Fault;
 use super::guard::SignedForm;
 use super::query::{Fields, Filter};
 use super::store::{acting, commit};
-use super::{calls, edit, notice, Desk};
+use super::{edit, notice, Desk};
+use crate::database::letters::Deed;
+use crate::database::{self, letters};
 
 type Answer = Result<Redirect, Fault>;
 type App = State<Arc<Desk>>;
@@ -38,7 +39,7 @@ fn letter_path(id: Uuid) -> String {
 pub async fn retry(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> Answer {
     let mut connection = desk.store.connection().await?;
     let tx = acting(&mut connection, &form.person.name).await?;
-    let done = calls::retry_now(&tx, id, reason(&form.fields)).await?;
+    let done = letters::retry_now(&tx, id, reason(&form.fields)).await?;
     commit(tx).await?;
     Ok(told(&letter_path(id), &done))
 }
@@ -46,7 +47,7 @@ pub async fn retry(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> 
 pub async fn discard(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> Answer {
     let mut connection = desk.store.connection().await?;
     let tx = acting(&mut connection, &form.person.name).await?;
-    let done = calls::discard(&tx, id, reason(&form.fields)).await?;
+    let done = letters::discard(&tx, id, reason(&form.fields)).await?;
     commit(tx).await?;
     Ok(told("/letters", &done))
 }
@@ -55,14 +56,14 @@ pub async fn discard(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -
 pub async fn edit(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> Answer {
     let mut connection = desk.store.connection().await?;
     let tx = acting(&mut connection, &form.person.name).await?;
-    let letter = calls::dead_letter(&tx, id).await?;
+    let letter = letters::dead_letter(&tx, id).await?;
     let changes = edit::changes(&letter, &form.fields)?;
     let why = reason(&form.fields);
     if changes.as_object().is_some_and(|changes| !changes.is_empty()) {
-        calls::edit_dead_letter(&tx, id, &changes, why).await?;
+        letters::edit_dead_letter(&tx, id, &changes, why).await?;
     }
     let done = match form.fields.get("then") {
-        Some("retry") => match calls::retry_now(&tx, id, why).await?.as_str() {
+        Some("retry") => match letters::retry_now(&tx, id, why).await?.as_str() {
             "queued" => "edited_queued".to_owned(),
             other => other.to_owned(),
         },
@@ -105,18 +106,12 @@ pub async fn many(State(desk): App, form: SignedForm) -> Answer {
             let bound = fields.get("bound").and_then(|percent| percent.parse::<f64>().ok());
             let bound =
                 bound.ok_or(Fault::Input("the bound of failures is a number of percent"))?;
-            calls::retry_gradually(&tx, &filter.json(), bound / 100.0, why).await?;
+            letters::retry_gradually(&tx, &filter.json(), bound / 100.0, why).await?;
             commit(tx).await?;
             Ok(told("/gradual", "started"))
         }
         _ => Err(Fault::Input("nothing is asked for")),
     }
-}
-
-#[derive(Clone, Copy)]
-enum Deed {
-    Retry,
-    Discard,
 }
 
 impl Desk {
@@ -130,18 +125,16 @@ impl Desk {
         deed: Deed,
     ) -> Answer {
         let mut filter = filter;
-        if let Deed::Retry = deed {
+        let mut connection = self.store.connection().await?;
+        if deed == Deed::Retry {
             // What fails again while this goes on is not retried twice.
-            filter["last_retry_before"] = Utc::now().to_rfc3339().into();
+            let tx = acting(&mut connection, operator).await?;
+            filter["last_retry_before"] = letters::server_time(&tx).await?.into();
         }
         let (started, mut letters) = (Instant::now(), 0);
-        let mut connection = self.store.connection().await?;
         let ended = loop {
             let tx = acting(&mut connection, operator).await?;
-            let done = match deed {
-                Deed::Retry => calls::retry_matching(&tx, &filter, BATCH, why).await?,
-                Deed::Discard => calls::discard_matching(&tx, &filter, BATCH, why).await?,
-            };
+            let done = letters::do_matching(&tx, deed, &filter, BATCH, why).await?;
             commit(tx).await?;
             letters += i64::from(done);
             if done == 0 {
@@ -164,7 +157,7 @@ impl Desk {
 pub async fn stop_gradual(State(desk): App, Path(id): Path<i64>, form: SignedForm) -> Answer {
     let mut connection = desk.store.connection().await?;
     let tx = acting(&mut connection, &form.person.name).await?;
-    calls::stop_gradual_retry(&tx, id, reason(&form.fields)).await?;
+    letters::stop_gradual_retry(&tx, id, reason(&form.fields)).await?;
     commit(tx).await?;
     Ok(told("/gradual", "stopped"))
 }
@@ -172,7 +165,7 @@ pub async fn stop_gradual(State(desk): App, Path(id): Path<i64>, form: SignedFor
 pub async fn enable_recipient(State(desk): App, Path(id): Path<i64>, form: SignedForm) -> Answer {
     let mut connection = desk.store.connection().await?;
     let tx = acting(&mut connection, &form.person.name).await?;
-    calls::enable_recipient(&tx, id).await?;
+    database::enable_recipient(&tx, id).await?;
     commit(tx).await?;
     Ok(told("/recipients", "enabled"))
 }

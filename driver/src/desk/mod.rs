@@ -8,7 +8,6 @@
 mod access;
 mod actions;
 mod assets;
-mod calls;
 mod charts;
 mod csrf;
 mod edit;

@@ -15,7 +15,8 @@ use super::access::Person;
 use super::fault::Fault;
 use super::query::{Fields, Filter, Period};
 use super::store::reading;
-use super::{calls, charts, notice, Desk};
+use super::{charts, notice, Desk};
+use crate::database::{self, letters, ListedChannel};
 
 const PAGE: i32 = 50;
 const GROUPS: i32 = 50;
@@ -50,7 +51,7 @@ pub async fn overview(State(desk): App, Extension(person): Extension<Person>, ur
     let period = Period::parse(fields.get("period"));
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
-    let overview = calls::overview(&tx, period.interval()).await?;
+    let overview = letters::overview(&tx, period.interval()).await?;
     let chart = charts::throughput(&overview["series"], period);
     let periods = Period::ALL.map(|one| context! { name => one.name(), current => one == period });
     let rate = overview["rates"]["delivered"].as_f64().unwrap_or_default()
@@ -69,8 +70,9 @@ pub async fn letters(State(desk): App, Extension(person): Extension<Person>, uri
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
     let after = fields.after();
-    let letters = calls::list_dead_letters(&tx, &filter.json(), sort, after.as_ref(), PAGE).await?;
-    let states = calls::dlq_states(&tx).await?;
+    let letters =
+        letters::list_dead_letters(&tx, &filter.json(), sort, after.as_ref(), PAGE).await?;
+    let states = letters::dlq_states(&tx).await?;
     let letters_of = |state: &str| -> i64 {
         let row = states.iter().find(|row| row["state"] == state);
         row.and_then(|row| row["letters"].as_i64()).unwrap_or_default()
@@ -78,7 +80,7 @@ pub async fn letters(State(desk): App, Extension(person): Extension<Person>, uri
     let total: i64 = STATES.iter().map(|state| letters_of(state)).sum();
     let matching = match filter.is_empty() {
         true => total,
-        false => calls::count_matching(&tx, &filter.json(), COUNTED).await?,
+        false => letters::count_matching(&tx, &filter.json(), COUNTED).await?,
     };
     let wanted = filter.get("state").to_owned();
     let mut chips = vec![
@@ -105,13 +107,13 @@ pub async fn letter(
     let fields = fields_of(&uri);
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
-    let letter = calls::dead_letter(&tx, id).await?;
+    let letter = letters::dead_letter(&tx, id).await?;
     let key = letter["delivery_key"].as_str().and_then(|key| key.parse().ok());
     let attempts = match key {
-        Some(key) => calls::delivery_attempts(&tx, key).await?,
+        Some(key) => letters::delivery_attempts(&tx, key).await?,
         None => Vec::new(),
     };
-    let channels = channel_names(&calls::list_channels(&tx).await?, &letter);
+    let channels = channel_names(&database::list_channels(&tx).await?, &letter);
     let alert = serde_json::to_string_pretty(&letter["alert_data"]).unwrap_or_default();
     let title = letter["alert_name"]
         .as_str()
@@ -123,11 +125,10 @@ pub async fn letter(
 }
 
 /// What it may still be sent by: known channels and its own, but for the inbox, which cannot fail.
-fn channel_names(known: &[Value], letter: &Value) -> Vec<String> {
-    let own = letter["channels"].as_array().into_iter().flatten();
-    let known = known.iter().map(|channel| &channel["name"]);
-    let mut names: Vec<String> =
-        own.chain(known).filter_map(|name| name.as_str().map(str::to_owned)).collect();
+fn channel_names(known: &[ListedChannel], letter: &Value) -> Vec<String> {
+    let own = letter["channels"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let known = known.iter().map(|channel| channel.name.as_str());
+    let mut names: Vec<String> = own.chain(known).map(str::to_owned).collect();
     names.retain(|name| name != "inapp");
     names.sort_unstable();
     names.dedup();
@@ -139,7 +140,7 @@ pub async fn errors(State(desk): App, Extension(person): Extension<Person>, uri:
     let filter = fields.filter();
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
-    let groups = calls::error_groups(&tx, &filter.json(), GROUPS).await?;
+    let groups = letters::error_groups(&tx, &filter.json(), GROUPS).await?;
     let now = Utc::now();
     let groups: Vec<Content> = groups
         .iter()
@@ -173,7 +174,7 @@ pub async fn deliveries(
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
     let after = fields.after();
-    let deliveries = calls::find_deliveries(&tx, &filter.json(), after.as_ref(), PAGE).await?;
+    let deliveries = letters::find_deliveries(&tx, &filter.json(), after.as_ref(), PAGE).await?;
     let content = context! {
         title => "Deliveries", deliveries, filter => shown(&filter), filtered => !filter.is_empty(),
         later => later(&filter, "/deliveries", &deliveries, &[]), first => after.map(|_| filter.link("/deliveries", &[])),
@@ -191,7 +192,7 @@ pub async fn recipients(
     let after = fields.get("after").and_then(|id| id.parse().ok());
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
-    let recipients = calls::recipient_health(&tx, user, after, PAGE).await?;
+    let recipients = letters::recipient_health(&tx, user, after, PAGE).await?;
     let mut filter = Filter::default();
     filter.pairs.extend(user.map(|user| ("user_id".to_owned(), user.to_owned())));
     let last = recipients.last().filter(|_| recipients.len() == PAGE as usize);
@@ -206,7 +207,7 @@ pub async fn gradual(State(desk): App, Extension(person): Extension<Person>, uri
     let fields = fields_of(&uri);
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
-    let retries = calls::list_gradual_retries(&tx, PAGE).await?;
+    let retries = letters::list_gradual_retries(&tx, PAGE).await?;
     let content = context! { title => "Gradual retries", retries };
     desk.show("gradual.html", "gradual", &person, &fields, content)
 }

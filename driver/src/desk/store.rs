@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use deadpool::Runtime;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::fault::Fault;
 use crate::connect::{connect, ConnectError, Params};
+use crate::database::{Caller, Param};
 
 /// The server ends what takes longer; the desk waits a little more for it to say so.
 const STATEMENT_TIMEOUT: &str = "15s";
@@ -83,7 +84,8 @@ async fn begin<'a>(
     within(transaction.batch_execute(&format!("SET TRANSACTION {access}"))).await?;
     let sql = "SELECT pg_catalog.set_config('statement_timeout', $1, true), \
                pg_catalog.set_config('pgalert.operator', $2, true)";
-    query(&transaction, sql, &[(&STATEMENT_TIMEOUT, Type::TEXT), (&operator, Type::TEXT)]).await?;
+    let params: [Param; 2] = [(&STATEMENT_TIMEOUT, Type::TEXT), (&operator, Type::TEXT)];
+    transaction.call(sql, &params).await?;
     Ok(transaction)
 }
 
@@ -91,14 +93,16 @@ pub async fn commit(transaction: Transaction<'_>) -> Result<(), Fault> {
     within(transaction.commit()).await
 }
 
-pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+impl Caller for Transaction<'_> {
+    type Error = Fault;
 
-pub async fn query(
-    transaction: &Transaction<'_>,
-    sql: &str,
-    params: &[Param<'_>],
-) -> Result<Vec<Row>, Fault> {
-    within(transaction.query_typed(sql, params)).await
+    async fn call(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        within(self.query_typed(sql, params)).await
+    }
+
+    fn no_row() -> Fault {
+        Fault::Unavailable
+    }
 }
 
 async fn within<T>(

@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 use tokio_postgres::Client;
 
 use super::command::Which;
-use crate::database::letters;
+use crate::database::letters::{self, Deed};
 use crate::output;
 
 /// Of one transaction.
@@ -19,7 +19,6 @@ pub async fn retry(
     which: &Which,
     gradual: Option<f64>,
     reason: Option<&str>,
-    started_at: &str,
 ) -> anyhow::Result<()> {
     let Some(count) = agreed(client, which, "retried", which.all).await? else { return Ok(()) };
     if let Some(share) = gradual {
@@ -34,18 +33,8 @@ pub async fn retry(
         return Ok(());
     }
     let mut filter = which.object();
-    filter["last_retry_before"] = json!(started_at); // what fails meanwhile is not taken again
-    let bar = progress(count);
-    let mut retried: u64 = 0;
-    loop {
-        let batch = letters::retry_matching(client, &filter, BATCH, reason).await?;
-        if batch == 0 {
-            break;
-        }
-        retried += u64::from(batch.unsigned_abs());
-        bar.set_position(retried);
-    }
-    bar.finish_and_clear();
+    filter["last_retry_before"] = json!(letters::server_time(client).await?); // what fails meanwhile is not taken again
+    let retried = in_batches(client, Deed::Retry, &filter, count, reason).await?;
     output::line(format_args!("{retried} queued"))?;
     Ok(())
 }
@@ -54,24 +43,37 @@ pub async fn discard(client: &Client, which: &Which, reason: &str) -> anyhow::Re
     let Some(count) = agreed(client, which, "discarded", true).await? else { return Ok(()) };
     if !which.all {
         for id in &which.ids {
-            output::line(format_args!("{id}\t{}", letters::discard(client, *id, reason).await?))?;
+            output::line(format_args!(
+                "{id}\t{}",
+                letters::discard(client, *id, Some(reason)).await?
+            ))?;
         }
         return Ok(());
     }
-    let filter: Value = which.object();
-    let bar = progress(count);
-    let mut discarded: u64 = 0;
-    loop {
-        let batch = letters::discard_matching(client, &filter, BATCH, reason).await?;
-        if batch == 0 {
-            break;
-        }
-        discarded += u64::from(batch.unsigned_abs());
-        bar.set_position(discarded);
-    }
-    bar.finish_and_clear();
+    let discarded = in_batches(client, Deed::Discard, &which.object(), count, Some(reason)).await?;
     output::line(format_args!("{discarded} discarded"))?;
     Ok(())
+}
+
+/// One transaction after another until nothing is left; returns how many letters it was done with.
+async fn in_batches(
+    client: &Client,
+    deed: Deed,
+    filter: &Value,
+    count: i64,
+    reason: Option<&str>,
+) -> anyhow::Result<u64> {
+    let bar = progress(count);
+    let mut done: u64 = 0;
+    loop {
+        let batch = letters::do_matching(client, deed, filter, BATCH, reason).await?;
+        if batch == 0 {
+            bar.finish_and_clear();
+            return Ok(done);
+        }
+        done += u64::from(batch.unsigned_abs());
+        bar.set_position(done);
+    }
 }
 
 /// How many it will be; None when that was all that was asked.
@@ -81,7 +83,7 @@ async fn agreed(
     done: &str,
     ask: bool,
 ) -> anyhow::Result<Option<i64>> {
-    let count = letters::count_matching(client, &which.countable()).await?;
+    let count = letters::count_matching(client, &which.countable(), i64::MAX).await?;
     if which.dry_run {
         output::line(format_args!("{count} would be {done}"))?;
         return Ok(None);

@@ -35,15 +35,15 @@ pub async fn list(
     let (mut left, mut after) = (limit, None);
     while left > 0 {
         let size = left.min(PAGE);
-        let page =
+        let mut page =
             letters::list_dead_letters(client, filter, sort, after.as_ref(), size as i32).await?;
-        for (letter, cursor) in &page {
+        for letter in &mut page {
+            after = letters::take_cursor(letter);
             if json {
                 output::line(json_line(letter))?;
             } else {
                 table.row(COLUMNS.map(|(_, field)| cell(&letter[field])));
             }
-            after = Some(cursor.clone());
         }
         left = if page.len() < size { 0 } else { left - size };
     }
@@ -85,7 +85,7 @@ pub async fn stats(client: &Client, filter: &Filter, json: bool) -> anyhow::Resu
     for state in filter.states() {
         let mut of_state = filter.object();
         of_state["state"] = json!(State::name(state));
-        states[state.name()] = json!(letters::count_matching(client, &of_state).await?);
+        states[state.name()] = json!(letters::count_matching(client, &of_state, i64::MAX).await?);
     }
     let groups = letters::error_groups(client, &filter.object(), GROUPS).await?;
     if json {

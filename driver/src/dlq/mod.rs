@@ -13,7 +13,7 @@ pub use command::DlqCommand;
 use crate::database::letters;
 
 pub async fn run(client: &Client, command: DlqCommand) -> anyhow::Result<()> {
-    let started_at = letters::name_operator(client, &operator()).await?;
+    letters::name_operator(client, &operator()).await?;
     match command {
         DlqCommand::List { filter, sort, limit, json } => {
             list::list(client, &filter.object(), sort.name(), limit, json).await
@@ -22,7 +22,7 @@ pub async fn run(client: &Client, command: DlqCommand) -> anyhow::Result<()> {
         DlqCommand::Stats { filter, json } => list::stats(client, &filter, json).await,
         DlqCommand::Retry { which, gradual, max_failure_share, reason } => {
             let share = gradual.then_some(max_failure_share);
-            act::retry(client, &which, share, reason.as_deref(), &started_at).await
+            act::retry(client, &which, share, reason.as_deref()).await
         }
         DlqCommand::Discard { which, reason } => act::discard(client, &which, &reason).await,
         DlqCommand::Edit { id, message, channels, reason } => {

@@ -29,10 +29,12 @@ pub async fn export(client: &Client, filter: &Value, file: Option<&Path>) -> any
     };
     let mut after = None;
     loop {
-        let page = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
-        let Some((_, cursor)) = page.last() else { break };
-        after = Some(cursor.clone());
-        for (letter, _) in &page {
+        let mut page = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
+        if page.is_empty() {
+            break;
+        }
+        for letter in &mut page {
+            after = letters::take_cursor(letter);
             writeln!(out, "{}", json_line(letter))?;
         }
     }

@@ -40,10 +40,10 @@ SELECT f.filter, count_matching(f.filter), (SELECT count(*) FROM list_dead_lette
   (1, '{}'::jsonb), (2, '{"state": "permanent"}'), (3, '{"state": ["permanent", "waiting"]}'), (4, '{"channel": "email"}'), (5, '{"channel": "sms"}'),
   (6, '{"error_class": ["smtp.5xx", "dns"]}'), (7, '{"host": "mail.example.com", "state": "waiting"}'), (8, '{"host": "other"}'), (9, '{"alert_id": "a2"}'),
   (10, '{"user_id": "u1", "newer_than": "1 hour"}'), (11, '{"older_than": "1 hour"}'), (12, '{"last_retry_before": "2000-01-01"}'),
-  (13, '{"error_group": "email: 550 5.1.1 <<address>> unknown (id <n>)"}'), (14, '{"ids": []}'), (15, '{"user_id": "'' OR true --"}')) AS f (n, filter) ORDER BY n;
+  (13, '{"error_group": "email: 550 5.1.1 <<address>> unknown (id <n>)"}'), (14, '{"ids": []}'), (16, '{"created_before": "2000-01-01"}'), (17, '{"created_after": "2000-01-01"}'), (15, '{"user_id": "'' OR true --"}')) AS f (n, filter) ORDER BY n;
 SELECT count_matching('{}', 2), count_matching('{"user_id": "u1"}', 2);
 SELECT pg_temp.error_of(format('SELECT pgalert.count_matching(%L)', f)) FROM (VALUES (1, NULL), (2, '[]'), (3, '{"stat": "x"}'), (4, '{"state": "lost"}'), (5, '{"state": 1}'),
-  (6, '{"state": ["waiting", null]}'), (7, '{"alert_id": ["a"]}'), (8, '{"ids": ["a"]}'), (9, '{"older_than": "soon"}')) AS f (n, f) ORDER BY n;
+  (6, '{"state": ["waiting", null]}'), (7, '{"alert_id": ["a"]}'), (8, '{"ids": ["a"]}'), (9, '{"older_than": "soon"}'), (10, '{"created_before": "soon"}')) AS f (n, f) ORDER BY n;
 SELECT pg_temp.error_of(call) FROM (VALUES (1, $$SELECT pgalert.list_dead_letters('{}', 'biggest')$$), (2, $$SELECT pgalert.list_dead_letters('{}', NULL)$$), (3, $$SELECT pgalert.list_dead_letters('{}', 'newest', NULL, 0)$$),
   (4, $$SELECT pgalert.list_dead_letters('{}', 'newest', '{"id": "x"}')$$), (5, $$SELECT pgalert.dead_letter(NULL)$$)) AS v (n, call) ORDER BY n;
 SELECT alert_id, state, message, recipients #- '{0,recipient_id}' AS recipients, alert_data ->> 'name' AS name, host FROM dead_letter(pg_temp.letter('a1'));
@@ -100,6 +100,8 @@ SELECT message, channels, recipients #>> '{0,address}' AS address FROM dead_lett
 SELECT regexp_replace(pg_temp.error_of(format('SELECT pgalert.edit_dead_letter(%L, %L)', pg_temp.letter('a6'), c)), :'recipient', 'R') FROM (VALUES (1, NULL), (2, '{}'), (3, '{"state": "waiting"}'), (4, '{"message": ""}'), (5, '{"message": 1}'),
   (6, '{"alert_data": []}'), (7, '{"alert_data": {"message": "m", "user_id": "u2"}}'), (8, '{"channels": ["inapp"]}'), (9, '{"channels": []}'), (10, '{"channels": ["nosuch"]}'),
   (11, '{"address": {"1000000": "a@b.c"}}'), (12, '{"address": ["a"]}'), (13, format('{"address": {"%s": "a\nb"}}', :recipient)), (14, '[1]')) AS v (n, c) ORDER BY n;
+SELECT add_recipient('u1', 'email', 'second@example.com') AS second \gset
+SELECT pg_temp.error_of(format('SELECT pgalert.edit_dead_letter(%L, %L)', pg_temp.letter('a6'), jsonb_build_object('address', jsonb_build_object(:'second', 'new@example.com')))), remove_recipient(:second);
 SELECT message, channels, recipients #>> '{0,address}' AS address FROM dead_letter(pg_temp.letter('a6'));
 SELECT pg_temp.error_of($$SELECT pgalert.edit_dead_letter('00000000-0000-0000-0000-000000000000', '{"message": "m"}')$$);
 
@@ -133,6 +135,25 @@ SELECT * FROM pg_temp.gradual;
 SELECT retry_gradually('{}') AS gradual \gset
 SELECT stop_gradual_retry(:gradual, 'wrong ones'), stop_gradual_retry(:gradual), stop_gradual_retry(-1);
 SELECT * FROM pg_temp.gradual;
+-- What was meant stays what is meant: letters that come later are none of it, and ages have become times.
+SELECT pg_temp.work(1);
+SELECT retry_gradually('{"newer_than": "1 hour"}', 0.5) AS gradual \gset
+SELECT filter ?& '{created_before,created_after,last_retry_before}' AS times, filter ?| '{newer_than,older_than}' AS ages FROM gradual_retries WHERE id = :gradual;
+SELECT count(push_to_dlq('h' || n, '{"notify_email": true, "message": "m", "user_id": "u1"}', 'down')) FROM generate_series(1, 5) n;
+SELECT pg_temp.work(0), advance_gradual_retries();
+SELECT pg_temp.work(0), advance_gradual_retries();
+SELECT pg_temp.work(0), advance_gradual_retries();
+SELECT * FROM pg_temp.gradual;
+SELECT advance_gradual_retries();
+SELECT * FROM pg_temp.gradual;
+SELECT state, letters FROM dlq_states WHERE letters > 0;
+-- One that a person removes was not delivered.
+SELECT retry_gradually('{}', 0.5) AS gradual \gset
+SELECT pg_temp.work(1), discard_matching((SELECT jsonb_build_object('ids', step_letters) FROM gradual_retries WHERE id = :gradual), 10, 'r');
+SELECT advance_gradual_retries();
+SELECT * FROM pg_temp.gradual;
+SELECT retry_matching('{}');
+SELECT pg_temp.work(1);
 SELECT pg_temp.error_of(call) FROM (VALUES (1, $$SELECT pgalert.retry_gradually('{}', 2)$$), (2, $$SELECT pgalert.retry_gradually('{}', NULL)$$), (3, $$SELECT pgalert.retry_gradually('{"x": "y"}')$$), (4, $$SELECT pgalert.list_gradual_retries(0)$$)) AS v (n, call) ORDER BY n;
 
 -- 8

@@ -233,7 +233,7 @@ CREATE TABLE claim_log_1 PARTITION OF claim_log FOR VALUES IN (1);
 CREATE TABLE claim_log_2 PARTITION OF claim_log FOR VALUES IN (2);
 COMMENT ON TABLE claim_log IS 'Append-only: what was reported of each claim. In the slot of its claim.';
 COMMENT ON COLUMN claim_log.finished IS 'message_id of each message that needs no further report under this claim.';
-COMMENT ON COLUMN claim_log.partial IS 'Outcomes of messages of which other channels are not reported yet.';
+COMMENT ON COLUMN claim_log.partial IS 'Outcomes of messages of which other channels are not reported yet, each with its message_id.';
 
 -- One lock a lane. A table, since a lock on a row takes a transaction id, and an advisory key can be held by any role.
 CREATE TABLE lane_high ();

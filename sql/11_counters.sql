@@ -8,6 +8,8 @@ CREATE SEQUENCE count_capped;
 CREATE SEQUENCE count_no_channels;
 CREATE SEQUENCE count_expired;
 CREATE SEQUENCE count_sent;
+CREATE SEQUENCE count_sent_tens;
+CREATE SEQUENCE count_sent_hundreds;
 CREATE SEQUENCE count_failed;
 CREATE SEQUENCE count_deferred;
 CREATE SEQUENCE count_retries_delivered;
@@ -19,7 +21,7 @@ COMMENT ON SEQUENCE count_duplicate IS 'Alerts refused since their content was s
 COMMENT ON SEQUENCE count_capped IS 'Alerts refused since the user''s day is full.';
 COMMENT ON SEQUENCE count_no_channels IS 'Alerts that named no channel.';
 COMMENT ON SEQUENCE count_expired IS 'Alerts that had expired when they were fired.';
-COMMENT ON SEQUENCE count_sent IS 'Deliveries beside those of count_delivered: reported by a driver, or by track_delivery().';
+COMMENT ON SEQUENCE count_sent IS 'Deliveries beside those of count_delivered: reported by a driver, or by track_delivery(). Of a report of many, tens and hundreds are counted in the next two.';
 COMMENT ON SEQUENCE count_failed IS 'Outcomes of failed sends.';
 COMMENT ON SEQUENCE count_deferred IS 'Outcomes of deferred sends.';
 COMMENT ON SEQUENCE count_retries_delivered IS 'Retries after which nothing was owed any more.';
@@ -44,4 +46,31 @@ AS $$
     WHEN 'retries_failed' THEN 'pgalert.count_retries_failed'::regclass
     WHEN 'exhausted' THEN 'pgalert.count_exhausted'::regclass
   END
+$$;
+
+-- Counts many deliveries in a few calls.
+CREATE FUNCTION _count_sent(deliveries bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  counted bigint;
+BEGIN
+  FOR hundred IN 1 .. deliveries / 100 LOOP
+    counted := nextval('pgalert.count_sent_hundreds');
+  END LOOP;
+  FOR ten IN 1 .. deliveries % 100 / 10 LOOP
+    counted := nextval('pgalert.count_sent_tens');
+  END LOOP;
+  FOR one IN 1 .. deliveries % 10 LOOP
+    counted := nextval(_counter('sent'));
+  END LOOP;
+END
+$$;
+
+CREATE FUNCTION _count_of(what text) RETURNS bigint
+LANGUAGE sql VOLATILE
+AS $$
+  SELECT coalesce(pg_sequence_last_value(_counter(what)), 0)
+         + CASE what WHEN 'sent' THEN coalesce(pg_sequence_last_value('pgalert.count_sent_tens'), 0) * 10
+                                      + coalesce(pg_sequence_last_value('pgalert.count_sent_hundreds'), 0) * 100 ELSE 0 END
 $$;

@@ -64,19 +64,26 @@ AS $$
   ORDER BY c.claim_id
 $$;
 
-CREATE FUNCTION _finished(claim_id bigint) RETURNS bigint[]
-LANGUAGE plpgsql STABLE
-AS $$
-BEGIN
-  RETURN (SELECT coalesce(array_agg(f), '{}') FROM claim_log l CROSS JOIN LATERAL unnest(l.finished) f WHERE l.claim_id = _finished.claim_id);
-END
-$$;
+CREATE TYPE claim_progress AS (finished bigint[], partial jsonb, ended text);
+COMMENT ON TYPE claim_progress IS 'What was reported of a claim: messages that need no further report, outcomes of others, and how it ended.';
 
-CREATE FUNCTION _partial(claim_id bigint) RETURNS jsonb
+CREATE FUNCTION _progress(claim_id bigint) RETURNS claim_progress
 LANGUAGE plpgsql STABLE
 AS $$
+DECLARE
+  progress claim_progress := ROW('{}', '[]', NULL);
+  entry    record;
 BEGIN
-  RETURN (SELECT coalesce(jsonb_agg(p), '[]') FROM claim_log l CROSS JOIN LATERAL jsonb_array_elements(l.partial) p WHERE l.claim_id = _partial.claim_id);
+  FOR entry IN SELECT l.finished, l.partial, l.ended FROM claim_log l WHERE l.claim_id = _progress.claim_id LOOP
+    progress.finished := progress.finished || entry.finished;
+    IF entry.partial IS NOT NULL THEN
+      progress.partial := progress.partial || entry.partial;
+    END IF;
+    IF entry.ended IS NOT NULL THEN
+      progress.ended := greatest(progress.ended, entry.ended);  -- taken over says more than finished
+    END IF;
+  END LOOP;
+  RETURN progress;
 END
 $$;
 
@@ -163,8 +170,7 @@ CREATE FUNCTION _pass_on(old claims, left_over bigint[], keep integer, takeovers
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  done    bigint[] := _finished(old.claim_id);
-  partial jsonb := nullif(_partial(old.claim_id), '[]');
+  progress claim_progress := _progress(old.claim_id);
   current smallint := (SELECT last_value FROM outbox_slot);
   piece   claims;
 BEGIN
@@ -179,7 +185,8 @@ BEGIN
     piece.lease_until := CASE part WHEN 1 THEN clock_timestamp() + lease ELSE '-infinity' END;
     INSERT INTO claims SELECT piece.*;
     INSERT INTO claim_log (slot, claim_id, finished, partial)
-    VALUES (current, piece.claim_id, done || CASE part WHEN 1 THEN left_over[keep + 1 :] ELSE left_over[: keep] END, partial);
+    VALUES (current, piece.claim_id, progress.finished || CASE part WHEN 1 THEN left_over[keep + 1 :] ELSE left_over[: keep] END,
+            nullif(progress.partial, '[]'));
   END LOOP;
   INSERT INTO claim_log (slot, claim_id, ended) VALUES (old.slot, old.claim_id, 'taken_over');
   RETURN piece;
@@ -209,7 +216,7 @@ BEGIN
       OR EXISTS (SELECT FROM claim_log l WHERE l.claim_id = old.claim_id AND l.ended IS NOT NULL);
     SELECT coalesce(array_agg(o.message_id ORDER BY o.xid, o.message_id), '{}') INTO left_over
     FROM _claim_rows(old) o
-    WHERE NOT EXISTS (SELECT FROM unnest(_finished(old.claim_id)) f WHERE f = o.message_id);
+    WHERE NOT EXISTS (SELECT FROM unnest((_progress(old.claim_id)).finished) f WHERE f = o.message_id);
     lost := old.lease_until <> '-infinity';  -- what was given back, or split off and not held since, took no worker down
     tries := old.takeovers + lost::integer;
     IF lost AND tries > max_takeovers AND cardinality(left_over) = 1 THEN
@@ -238,18 +245,18 @@ $$;
 
 -- {channel: [{"recipient_id", "address", "secrets"?}, …]} of a user, for the channels owed and, on some of them, only the
 -- recipients owed; NULL without any. One row, in FROM: there it is inlined. Built as text: the aggregates of jsonb take a
--- memory context for each group.
+-- memory context for each group, to_json looks its argument's type up for each row, and an ordered aggregate sorts each group.
 CREATE FUNCTION _addresses(for_user text, owed text[], owed_recipients jsonb) RETURNS TABLE (recipients jsonb)
 LANGUAGE sql STABLE
 AS $$
   SELECT ('{' || string_agg(c.addresses, ',') || '}')::jsonb
-  FROM (SELECT to_json(r.channel) || ':[' ||
-               string_agg('{"recipient_id":' || r.recipient_id || ',"address":' || to_json(r.address) ||
+  FROM (SELECT _json_string(r.channel) || ':[' ||
+               string_agg('{"recipient_id":' || r.recipient_id || ',"address":' || _json_string(r.address) ||
                           coalesce((SELECT ',"secrets":' || to_json(s.secrets) FROM recipient_secrets s WHERE s.recipient_id = r.recipient_id), '') ||
-                          '}', ',' ORDER BY r.recipient_id) || ']' AS addresses
+                          '}', ',') || ']' AS addresses
         FROM recipients r
         WHERE r.user_id = for_user AND r.channel = ANY (owed) AND r.disabled_at IS NULL
-          AND (owed_recipients -> r.channel IS NULL OR owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
+          AND (owed_recipients IS NULL OR owed_recipients -> r.channel IS NULL OR owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
         GROUP BY r.channel) AS c
 $$;
 
@@ -265,8 +272,7 @@ DECLARE
   claim  claims;
   lanes  integer[] := ARRAY[0, 1, 2];
   past   bigint[];
-  done   bigint[] := ARRAY[]::bigint[];
-  partial jsonb := '[]'::jsonb;
+  progress claim_progress;
 BEGIN
   PERFORM _require_read_committed('claim_batch'), _check_text('worker', worker, 255), _check_lease(lease);
   IF max_messages IS NULL OR max_messages NOT BETWEEN 1 AND 10000 THEN
@@ -279,6 +285,7 @@ BEGIN
 
   LOOP
     claim := NULL;
+    progress := ROW('{}', '[]', NULL);
     IF _search_is_due() THEN
       PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
       claim := _take_over(worker, max_messages, lease);
@@ -303,26 +310,25 @@ BEGIN
     past := NULL;
     IF claim.expires_at <= clock_timestamp() THEN
       SELECT array_agg(o.message_id) INTO past FROM _claim_rows(claim) o
-      WHERE o.expires_at <= clock_timestamp() AND NOT EXISTS (SELECT FROM unnest(_finished(claim.claim_id)) f WHERE f = o.message_id);
+      WHERE o.expires_at <= clock_timestamp() AND NOT EXISTS (SELECT FROM unnest((_progress(claim.claim_id)).finished) f WHERE f = o.message_id);
       IF past IS NOT NULL THEN
         PERFORM _end_messages(claim, past, 'expired', _expired_before_sending());
       END IF;
     END IF;
 
     IF claim.takeover_of IS NOT NULL OR past IS NOT NULL THEN
-      done := _finished(claim.claim_id);
-      partial := _partial(claim.claim_id);
+      progress := _progress(claim.claim_id);
     END IF;
     RETURN QUERY
     SELECT claim.claim_id, m.message_id, m.delivery_key, m.alert_id, m.user_id, m.alert_data ->> 'name', m.alert_data ->> 'message',
            m.priority, m.owed, coalesce(a.recipients, '{}'), m.alert_data, m.attempt, m.dlq_id,
            m.enqueued_at, m.traceparent
-    FROM (SELECT o.*, CASE WHEN partial = '[]' THEN o.channels ELSE
+    FROM (SELECT o.*, CASE WHEN progress.partial = '[]' THEN o.channels ELSE
                         ARRAY(SELECT c FROM unnest(o.channels) c
-                              WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(partial) p
-                                                WHERE p ->> 'delivery_key' = o.delivery_key::text AND p ->> 'channel' = c)) END AS owed
+                              WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(progress.partial) p
+                                                WHERE (p ->> 'message_id')::bigint = o.message_id AND p ->> 'channel' = c)) END AS owed
           FROM _claim_rows(claim) o
-          WHERE done = '{}' OR NOT EXISTS (SELECT FROM unnest(done) f WHERE f = o.message_id) OFFSET 0) AS m
+          WHERE progress.finished = '{}' OR NOT EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = o.message_id) OFFSET 0) AS m
     CROSS JOIN LATERAL _addresses(m.user_id, m.owed, m.owed_recipients) AS a
     ORDER BY m.xid, m.message_id;
     EXIT WHEN FOUND;  -- else all of them had expired: claim the next
@@ -340,12 +346,16 @@ BEGIN
 END
 $$;
 
+CREATE TYPE held_claim AS (claim claims, progress claim_progress);
+COMMENT ON TYPE held_claim IS 'A claim that its worker has locked.';
+
 -- The claim, locked until the end of the transaction. Raises lease_lost where it is not the worker's any more.
-CREATE FUNCTION _own_claim(claim_id bigint, worker text) RETURNS claims
+CREATE FUNCTION _own_claim(claim_id bigint, worker text) RETURNS held_claim
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  claim claims;
+  claim    claims;
+  progress claim_progress;
 BEGIN
   IF claim_id IS NULL THEN
     RAISE EXCEPTION 'claim_id must not be NULL' USING ERRCODE = 'null_value_not_allowed',
@@ -357,10 +367,12 @@ BEGIN
     PERFORM _lease_lost(claim_id, 'There is no such claim, or it ended long ago.');
   ELSIF claim.worker <> worker THEN
     PERFORM _lease_lost(claim_id, 'Another worker holds it.');
-  ELSIF EXISTS (SELECT FROM claim_log l WHERE l.claim_id = claim.claim_id AND l.ended = 'taken_over') THEN
+  END IF;
+  progress := _progress(claim_id);
+  IF progress.ended = 'taken_over' THEN
     PERFORM _lease_lost(claim_id, 'Its lease ran out or was released, and the claim was taken over.');
   END IF;
-  RETURN claim;
+  RETURN ROW(claim, progress);
 END
 $$;
 
@@ -372,7 +384,7 @@ DECLARE
   claim claims;
 BEGIN
   PERFORM _require_read_committed('extend_lease'), _check_lease(lease);
-  claim := _own_claim(claim_id, worker);
+  claim := (_own_claim(claim_id, worker)).claim;
   UPDATE claims c SET lease_until = greatest(c.lease_until, clock_timestamp() + lease)
   WHERE c.claim_id = claim.claim_id AND c.slot = claim.slot
   RETURNING c.lease_until INTO claim.lease_until;
@@ -386,14 +398,14 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
   SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-  claim claims;
+  held       held_claim;
   given_back integer;
 BEGIN
   PERFORM _require_read_committed('release_claim');
-  claim := _own_claim(claim_id, worker);
-  given_back := claim.messages - cardinality(_finished(claim.claim_id));
+  held := _own_claim(claim_id, worker);
+  given_back := (held.claim).messages - cardinality((held.progress).finished);
   IF given_back > 0 THEN
-    UPDATE claims c SET lease_until = '-infinity' WHERE c.claim_id = claim.claim_id AND c.slot = claim.slot;
+    UPDATE claims c SET lease_until = '-infinity' WHERE c.claim_id = (held.claim).claim_id AND c.slot = (held.claim).slot;
     PERFORM setval('pgalert.leases_searched_at', 1);
     PERFORM _wake_drivers();
   END IF;

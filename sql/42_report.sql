@@ -2,13 +2,26 @@
 
 -- Outcomes as rows; a value of a wrong type is an error of jsonb_to_recordset.
 CREATE FUNCTION _outcome_rows(outcomes jsonb)
-RETURNS TABLE (delivery_key uuid, channel text, recipient_id bigint, outcome text, error_class text, error text, permanent boolean,
+RETURNS TABLE (delivery_key uuid, message_id bigint, channel text, recipient_id bigint, outcome text, error_class text, error text, permanent boolean,
                retry_after_s double precision, host text, duration_ms double precision)
 LANGUAGE sql IMMUTABLE
 AS $$
   SELECT * FROM jsonb_to_recordset(outcomes)
-    AS o (delivery_key uuid, channel text, recipient_id bigint, outcome text, error_class text, error text, permanent boolean,
+    AS o (delivery_key uuid, message_id bigint, channel text, recipient_id bigint, outcome text, error_class text, error text, permanent boolean,
           retry_after_s double precision, host text, duration_ms double precision)
+$$;
+
+-- Whether an outcome is of a message. Retries of two letters of one alert have the same delivery key; where an outcome names its
+-- message, it is of that one alone.
+CREATE FUNCTION _is_of(outcome_key uuid, outcome_message bigint, delivery_key uuid, message_id bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT outcome_key = delivery_key AND coalesce(outcome_message = message_id, true) $$;
+
+CREATE FUNCTION _is_complete(delivery_key uuid, channel text, outcome text, retry_after_s double precision) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT delivery_key IS NOT NULL AND channel IS NOT NULL AND outcome IS NOT NULL AND outcome IN ('delivered', 'failed', 'deferred')
+         AND (retry_after_s IS NULL OR retry_after_s >= 0 AND retry_after_s <> 'NaN')
 $$;
 
 CREATE FUNCTION _check_outcomes(outcomes jsonb) RETURNS void
@@ -28,80 +41,116 @@ BEGIN
 END
 $$;
 
+-- Raises for the first outcome that is not complete.
+CREATE FUNCTION _raise_incomplete(outcomes jsonb) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  RAISE EXCEPTION 'an outcome is not complete' USING ERRCODE = 'invalid_parameter_value',
+    DETAIL = format('One has %s.', (
+      SELECT left(jsonb_strip_nulls(jsonb_build_object('delivery_key', o.delivery_key, 'channel', o.channel))::text, 300)
+      FROM _outcome_rows(outcomes) o WHERE _is_complete(o.delivery_key, o.channel, o.outcome, o.retry_after_s) IS NOT TRUE LIMIT 1)),
+    HINT = 'delivery_key and channel are required, outcome is "delivered", "failed" or "deferred", retry_after_s is not negative.';
+END
+$$;
+
+-- Raises where an outcome is of no message of the claim, or of a channel that the message does not owe, or where of two
+-- outcomes of a message one names it and the other does not.
+CREATE FUNCTION _check_familiar(claim claims, outcomes jsonb) RETURNS void
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  stranger record;
+BEGIN
+  SELECT o.delivery_key, o.channel INTO stranger FROM _outcome_rows(outcomes) o
+  WHERE NOT EXISTS (SELECT FROM _claim_rows(claim) m WHERE _is_of(o.delivery_key, o.message_id, m.delivery_key, m.message_id) AND o.channel = ANY (m.channels)) LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'an outcome is not of this claim' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('message %s has no channel "%s" in claim %s', stranger.delivery_key, stranger.channel, claim.claim_id),
+      HINT = 'Nothing was recorded. Report only messages and channels that claim_batch() returned for this claim.';
+  END IF;
+  SELECT o.delivery_key INTO stranger FROM _outcome_rows(outcomes) o
+  GROUP BY o.delivery_key HAVING count(o.message_id) NOT IN (0, count(*)) LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'of the outcomes of a message some name it and some do not' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('They are of message %s.', stranger.delivery_key),
+      HINT = 'Nothing was recorded. Give message_id, as claim_batch() returned it, in all outcomes of a message or in none.';
+  END IF;
+END
+$$;
+
 -- Records outcomes of a claim that the caller has locked; returns how many messages they finish. A message is finished
 -- when each of its channels has an outcome: it gets its delivery row and its place in the log. Where a channel was not
 -- reached, or the message is a retry, _settle does the rest.
-CREATE FUNCTION _record(claim claims, outcomes jsonb) RETURNS integer
+CREATE FUNCTION _record(claim claims, progress claim_progress, outcomes jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  partial    jsonb := _partial(claim.claim_id);
-  done       bigint[] := _finished(claim.claim_id);
-  bad        jsonb;
-  stranger   text;
+  complete   boolean;
+  familiar   boolean;
+  deliveries integer;
   finished   bigint[];
   missed     bigint[];
-  incomplete uuid[];
+  incomplete bigint[];
+  earlier    jsonb := progress.partial;
 BEGIN
-  WITH outcome AS MATERIALIZED (
-    SELECT o.delivery_key, o.channel, o.outcome = 'delivered' AS reached,
-           o.delivery_key IS NOT NULL AND o.channel IS NOT NULL AND o.outcome IN ('delivered', 'failed', 'deferred')
-             AND (o.retry_after_s IS NULL OR o.retry_after_s >= 0 AND o.retry_after_s <> 'NaN') IS TRUE AS complete
-    FROM _outcome_rows(outcomes || partial) o
+  IF earlier <> '[]' THEN
+    -- What was kept names its message. Where this worker does not, neither do they.
+    earlier := (SELECT jsonb_agg(CASE WHEN u.key IS NULL THEN p ELSE p - 'message_id' END)
+                FROM jsonb_array_elements(earlier) p
+                LEFT JOIN (SELECT DISTINCT o.delivery_key AS key FROM _outcome_rows(outcomes) o WHERE o.message_id IS NULL) AS u
+                       ON u.key = (p ->> 'delivery_key')::uuid);
+  END IF;
+  WITH told AS MATERIALIZED (
+    SELECT row_number() OVER () AS place, o.delivery_key, o.message_id, array_agg(o.channel) AS channels,
+           array_agg(o.channel) FILTER (WHERE o.outcome = 'delivered') AS reached, array_agg(o.channel) FILTER (WHERE o.outcome <> 'delivered') AS missed,
+           bool_and(_is_complete(o.delivery_key, o.channel, o.outcome, o.retry_after_s)) AS complete
+    FROM _outcome_rows(outcomes || earlier) o
+    GROUP BY o.delivery_key, o.message_id
   ), message AS MATERIALIZED (
-    SELECT m.message_id, m.delivery_key, m.channels, m.delivered_channels, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority,
-           m.accepted_at, m.dlq_id
-    FROM _claim_rows(claim) m
-    WHERE m.delivery_key IN (SELECT o.delivery_key FROM outcome o)
-    LIMIT (SELECT count(DISTINCT o.delivery_key) FROM outcome o)  -- workers report in about the order of the claim
-  ), by_channel AS MATERIALIZED (
-    SELECT m.message_id, o.delivery_key, o.channel, bool_or(o.reached) AS reached, bool_and(o.reached) AS all_reached
-    FROM outcome o LEFT JOIN message m ON m.delivery_key = o.delivery_key AND o.channel = ANY (m.channels)
-    GROUP BY m.message_id, o.delivery_key, o.channel
-  ), reported AS MATERIALIZED (
-    SELECT m.message_id, m.delivery_key, r.reached, r.all_reached AND m.dlq_id IS NULL AS happy, r.channels = cardinality(m.channels) AS finished
-    FROM (SELECT c.message_id, count(*) AS channels, array_agg(c.channel) FILTER (WHERE c.reached) AS reached, bool_and(c.all_reached) AS all_reached
-          FROM by_channel c WHERE c.message_id IS NOT NULL GROUP BY c.message_id) AS r
-    JOIN message m USING (message_id)
-    WHERE NOT EXISTS (SELECT FROM unnest(done) d WHERE d = m.message_id)
+    SELECT t.place, m.message_id, m.delivery_key, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority, m.accepted_at,
+           t.channels <@ m.channels AS familiar, m.channels <@ t.channels AS finished,
+           m.dlq_id IS NULL AND (t.missed && m.channels) IS NOT TRUE AS happy,
+           m.delivered_channels || CASE WHEN t.missed IS NULL THEN m.channels
+                                        ELSE ARRAY(SELECT c FROM unnest(m.channels) c WHERE c = ANY (t.reached)) END AS reached,
+           EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = m.message_id) AS known
+    FROM _claim_rows(claim) m JOIN told t ON _is_of(t.delivery_key, t.message_id, m.delivery_key, m.message_id)
   ), delivery AS (
     INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-    SELECT m.alert_id, m.user_id, m.content_hash, to_jsonb(m.delivered_channels || coalesce(r.reached, '{}')), m.delivery_key, m.attempt,
-           m.priority, m.accepted_at
-    FROM reported r JOIN message m USING (message_id)
-    WHERE r.finished AND (r.reached IS NOT NULL OR m.delivered_channels <> '{}')
-    RETURNING nextval(_counter('sent'))
+    SELECT m.alert_id, m.user_id, m.content_hash, to_jsonb(m.reached), m.delivery_key, m.attempt, m.priority, m.accepted_at
+    FROM message m
+    WHERE m.finished AND NOT m.known AND m.reached <> '{}'
   )
-  SELECT (SELECT to_jsonb(o) FROM outcome o WHERE o.complete IS NOT TRUE LIMIT 1),
-         (SELECT format('message %s has no channel "%s" in claim %s', c.delivery_key, c.channel, claim.claim_id)
-          FROM by_channel c WHERE c.message_id IS NULL LIMIT 1),
-         array_agg(r.message_id) FILTER (WHERE r.finished),
-         array_agg(r.message_id) FILTER (WHERE r.finished AND NOT r.happy),
-         array_agg(r.delivery_key) FILTER (WHERE NOT r.finished)
-  INTO bad, stranger, finished, missed, incomplete
-  FROM reported r;
+  SELECT (SELECT bool_and(t.complete) FROM told t),
+         count(DISTINCT m.place) = (SELECT count(*) FROM told) AND count(DISTINCT m.message_id) = count(*) AND bool_and(m.familiar),
+         count(*) FILTER (WHERE m.finished AND NOT m.known AND m.reached <> '{}'),
+         array_agg(m.message_id) FILTER (WHERE m.finished AND NOT m.known),
+         array_agg(m.message_id) FILTER (WHERE m.finished AND NOT m.known AND NOT m.happy),
+         array_agg(m.message_id) FILTER (WHERE NOT m.finished)
+  INTO complete, familiar, deliveries, finished, missed, incomplete
+  FROM message m;
 
-  IF bad IS NOT NULL THEN
-    RAISE EXCEPTION 'an outcome is not complete' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = format('One has %s.', left((jsonb_strip_nulls(bad) - '{reached,complete}'::text[])::text, 300)),
-      HINT = 'delivery_key and channel are required, outcome is "delivered", "failed" or "deferred", retry_after_s is not negative.';
+  IF NOT complete THEN
+    PERFORM _raise_incomplete(outcomes);
   END IF;
-  IF stranger IS NOT NULL THEN
-    RAISE EXCEPTION 'an outcome is not of this claim' USING ERRCODE = 'invalid_parameter_value', DETAIL = stranger,
-      HINT = 'Nothing was recorded. Report only messages and channels that claim_batch() returned for this claim.';
+  IF NOT familiar THEN
+    PERFORM _check_familiar(claim, outcomes);
   END IF;
+  PERFORM _count_sent(deliveries);
   IF finished IS NOT NULL OR incomplete IS NOT NULL THEN
     INSERT INTO claim_log (slot, claim_id, finished, partial, ended)
     VALUES (claim.slot, claim.claim_id, coalesce(finished, '{}'),
             CASE WHEN incomplete IS NOT NULL THEN
-              (SELECT jsonb_agg(o) FROM jsonb_array_elements(outcomes) o
-               WHERE (o ->> 'delivery_key')::uuid = ANY (incomplete)
-                 AND NOT EXISTS (SELECT FROM jsonb_array_elements(partial) p
-                                 WHERE p ->> 'delivery_key' = o ->> 'delivery_key' AND p ->> 'channel' = o ->> 'channel')) END,
-            CASE WHEN cardinality(done) + coalesce(cardinality(finished), 0) >= claim.messages THEN 'finished' END);
+              (SELECT jsonb_agg(o || jsonb_build_object('message_id', m.message_id))
+               FROM _claim_rows(claim) m
+               JOIN jsonb_array_elements(outcomes) o ON _is_of((o ->> 'delivery_key')::uuid, (o ->> 'message_id')::bigint, m.delivery_key, m.message_id)
+               WHERE m.message_id = ANY (incomplete)
+                 AND NOT EXISTS (SELECT FROM jsonb_array_elements(progress.partial) p
+                                 WHERE (p ->> 'message_id')::bigint = m.message_id AND p ->> 'channel' = o ->> 'channel')) END,
+            CASE WHEN cardinality(progress.finished) + coalesce(cardinality(finished), 0) >= claim.messages THEN 'finished' END);
   END IF;
   IF missed IS NOT NULL THEN
-    PERFORM _settle(claim, missed, outcomes || partial);
+    PERFORM _settle(claim, missed, outcomes || earlier);
   END IF;
   RETURN coalesce(cardinality(finished), 0);
 END
@@ -127,7 +176,8 @@ BEGIN
            CASE WHEN o.outcome = 'failed' AND o.error_class = 'expired' THEN 'expired'
                 WHEN o.outcome = 'failed' AND o.permanent THEN 'permanent'
                 ELSE 'waiting' END AS fate
-    FROM _outcome_rows(outcomes) o JOIN message m ON m.delivery_key = o.delivery_key AND o.channel = ANY (m.channels)
+    FROM _outcome_rows(outcomes) o
+    JOIN message m ON _is_of(o.delivery_key, o.message_id, m.delivery_key, m.message_id) AND o.channel = ANY (m.channels)
   ), failure AS (
     INSERT INTO delivery_failures (delivery_key, dlq_id, alert_id, user_id, channel, recipient_id, attempt, outcome, error_class, error, host, duration_ms)
     SELECT m.delivery_key, m.dlq_id, m.alert_id, m.user_id, o.channel, o.recipient_id, m.attempt, o.outcome, o.error_class, o.error, o.host, o.duration_ms
@@ -226,15 +276,19 @@ $$;
 
 -- Ends messages of a claim that are not given to a worker (any more): each channel still owed fails. What lost its workers is
 -- retried like any failure: it may have stood beside the one at fault, or the workers were stopped from outside.
-CREATE FUNCTION _end_messages(claim claims, messages bigint[], error_class text, error text) RETURNS integer
-LANGUAGE sql VOLATILE
+CREATE FUNCTION _end_messages(claim claims, messages bigint[], error_class text, error text) RETURNS void
+LANGUAGE plpgsql VOLATILE
 AS $$
-  SELECT _record(claim, jsonb_agg(jsonb_build_object('delivery_key', m.delivery_key, 'channel', c, 'outcome', 'failed',
-                                                     'error_class', error_class, 'error', error)))
+DECLARE
+  progress claim_progress := _progress(claim.claim_id);
+BEGIN
+  PERFORM _record(claim, progress, jsonb_agg(jsonb_build_object('delivery_key', m.delivery_key, 'message_id', m.message_id, 'channel', c,
+                                                                'outcome', 'failed', 'error_class', error_class, 'error', error)))
   FROM _claim_rows(claim) m CROSS JOIN LATERAL unnest(m.channels) c
   WHERE m.message_id = ANY (messages)
-    AND NOT EXISTS (SELECT FROM jsonb_array_elements(_partial(claim.claim_id)) p
-                    WHERE p ->> 'delivery_key' = m.delivery_key::text AND p ->> 'channel' = c)
+    AND NOT EXISTS (SELECT FROM jsonb_array_elements(progress.partial) p
+                    WHERE (p ->> 'message_id')::bigint = m.message_id AND p ->> 'channel' = c);
+END
 $$;
 
 CREATE FUNCTION report(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
@@ -242,14 +296,14 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
   SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
-  claim claims;
+  held held_claim;
 BEGIN
   PERFORM _require_read_committed('report'), _check_outcomes(outcomes);
-  claim := _own_claim(claim_id, worker);
-  IF EXISTS (SELECT FROM claim_log l WHERE l.claim_id = claim.claim_id AND l.ended IS NOT NULL) THEN
+  held := _own_claim(claim_id, worker);
+  IF (held.progress).ended IS NOT NULL THEN
     RETURN 0;  -- a repetition after a lost acknowledgement
   END IF;
-  RETURN _record(claim, outcomes);
+  RETURN _record(held.claim, held.progress, outcomes);
 END
 $$;
-COMMENT ON FUNCTION report(bigint, text, jsonb) IS 'Records outcomes of a claim, an array of {"delivery_key", "channel", "recipient_id"?, "outcome": "delivered"|"failed"|"deferred", "error_class"?, "error"?, "permanent"?, "retry_after_s"?, "host"?, "duration_ms"?}; returns how many messages they finish. All recipients of a channel of a message come in one call; repeating a call records nothing twice. Raises PA001 where the lease is lost, 22023 for an outcome that is not of the claim, and then records nothing. READ COMMITTED only.';
+COMMENT ON FUNCTION report(bigint, text, jsonb) IS 'Records outcomes of a claim, an array of {"delivery_key", "message_id"?, "channel", "recipient_id"?, "outcome": "delivered"|"failed"|"deferred", "error_class"?, "error"?, "permanent"?, "retry_after_s"?, "host"?, "duration_ms"?}; returns how many messages they finish. All recipients of a channel of a message come in one call; repeating a call records nothing twice. Raises PA001 where the lease is lost, 22023 for an outcome that is not of the claim, and then records nothing. READ COMMITTED only.';

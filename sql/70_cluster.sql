@@ -39,6 +39,7 @@ DECLARE
   snapshot pg_snapshot;
   last     claims;
   open_claim claims;
+  progress claim_progress;
   largest  bigint;
   kept     bigint;
 BEGIN
@@ -62,16 +63,17 @@ BEGIN
     SELECT c.* FROM claims c
     WHERE c.messages > 0 AND NOT EXISTS (SELECT FROM claim_log l WHERE l.claim_id = c.claim_id AND l.ended IS NOT NULL)
   LOOP
+    progress := _progress(open_claim.claim_id);
     -- A channel is done where all of its recipients were reached; else the whole of it is tried again.
     INSERT INTO pg_temp.pgalert_kept
     SELECT (jsonb_populate_record(o, jsonb_build_object(
              'channels', array(SELECT c FROM unnest(o.channels) c WHERE c <> ALL (done.channels)),
              'delivered_channels', o.delivered_channels || done.channels))).*
     FROM _claim_rows(open_claim) o
-    CROSS JOIN LATERAL (SELECT array(SELECT p ->> 'channel' FROM jsonb_array_elements(_partial(open_claim.claim_id)) p
-                                     WHERE p ->> 'delivery_key' = o.delivery_key::text
+    CROSS JOIN LATERAL (SELECT array(SELECT p ->> 'channel' FROM jsonb_array_elements(progress.partial) p
+                                     WHERE (p ->> 'message_id')::bigint = o.message_id
                                      GROUP BY 1 HAVING bool_and(p ->> 'outcome' = 'delivered')) AS channels) AS done
-    WHERE o.message_id <> ALL (_finished(open_claim.claim_id)) AND NOT (restored AND o.install_id = own);
+    WHERE o.message_id <> ALL (progress.finished) AND NOT (restored AND o.install_id = own);
   END LOOP;
 
   TRUNCATE outbox_0, outbox_1, outbox_2, claims_0, claims_1, claims_2, claim_log_0, claim_log_1, claim_log_2;

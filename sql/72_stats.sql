@@ -5,7 +5,7 @@ CREATE FUNCTION _seconds_class(duration interval) RETURNS smallint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
   SELECT CASE WHEN duration <= '1 millisecond' THEN 0
-              ELSE least(80, ceil(8 * log(extract(epoch FROM duration)::double precision * 1000))) END::smallint
+              ELSE least(80, ceil(8 * log(date_part('epoch', duration) * 1000))) END::smallint
 $$;
 
 -- A duration of a class, in seconds.
@@ -18,10 +18,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 BEGIN
   INSERT INTO delivery_stats_new
-  SELECT date_trunc('minute', d.delivered_at, 'UTC'), '1 minute', c, _seconds_class(d.delivered_at - d.accepted_at),
-         count(*), count(*) FILTER (WHERE d.attempt > 1), sum(d.attempt - 1)
-  FROM new_rows d CROSS JOIN LATERAL jsonb_array_elements_text(d.delivery_methods) c
-  GROUP BY 1, 3, 4;
+  SELECT d.at, '1 minute', c, d.seconds, d.deliveries, d.by_retry, d.retries
+  FROM (SELECT date_bin('1 minute', r.delivered_at, timestamptz '2000-01-01 00:00Z') AS at, _seconds_class(r.delivered_at - r.accepted_at) AS seconds,
+               r.delivery_methods, count(*) AS deliveries, count(*) FILTER (WHERE r.attempt > 1) AS by_retry, sum(r.attempt - 1) AS retries
+        FROM new_rows r GROUP BY 1, 2, 3) AS d
+  CROSS JOIN LATERAL jsonb_array_elements_text(d.delivery_methods) c;
   RETURN NULL;
 END
 $$;

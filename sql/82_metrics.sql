@@ -4,7 +4,7 @@ CREATE FUNCTION metrics() RETURNS TABLE (name text, labels jsonb, value double p
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
   WITH counted AS MATERIALIZED (
-    SELECT w.what, coalesce(pg_sequence_last_value(_counter(w.what)), 0) AS count
+    SELECT w.what, _count_of(w.what) AS count
     FROM unnest('{queued,delivered,duplicate,capped,no_channels,expired,sent,failed,deferred,retries_delivered,retries_failed,exhausted}'::text[])
       AS w (what)
   ), answer AS (

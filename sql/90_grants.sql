@@ -23,15 +23,17 @@ BEGIN
   FOR object IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.pronamespace = 'pgalert'::regnamespace LOOP
     EXECUTE format('ALTER FUNCTION %s OWNER TO pgalert_owner', object.name);
   END LOOP;
+  FOR object IN SELECT c.oid::regclass AS name FROM pg_class c WHERE c.relnamespace = 'pgalert'::regnamespace AND c.relkind = 'c' LOOP
+    EXECUTE format('ALTER TYPE %s OWNER TO pgalert_owner', object.name);
+    EXECUTE format('REVOKE ALL ON TYPE %s FROM PUBLIC', object.name);
+  END LOOP;
 END
 $$;
-ALTER TYPE pgalert.firing OWNER TO pgalert_owner;
 
 GRANT USAGE, CREATE ON SCHEMA pgalert TO pgalert_owner;
 GRANT USAGE ON SCHEMA pgalert TO pgalert_producer, pgalert_driver, pgalert_operator, pgalert_monitor;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgalert FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA pgalert FROM PUBLIC;
-REVOKE ALL ON TYPE pgalert.firing FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION
   pgalert.compute_content_hash(jsonb), pgalert.compute_content_hash(jsonb, text, text),

@@ -34,6 +34,7 @@ pub fn message(sample: &Sample) -> anyhow::Result<Message> {
         bail!("the alert is no object with an id\nhint: at least {{\"id\": \"...\"}}");
     };
     Ok(Message {
+        message_id: 0,
         delivery_key: uuid::Builder::from_random_bytes(rand::random()).into_uuid(),
         alert_id,
         user_id: Some(sample.user.clone()),

@@ -39,6 +39,7 @@ extension_sql_file!(
         internal::_admit,
         internal::_snapshot_with,
         internal::_window_ranges,
+        internal::_json_string,
     ]
 );
 extension_sql_file!("../../sql/11_counters.sql", name = "counters", requires = ["tables"]);

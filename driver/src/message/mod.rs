@@ -19,6 +19,9 @@ pub use outcome::{Outcome, DEFERRED, DELIVERED, FAILED, OUTCOMES};
 /// One row of `claim_batch()`.
 #[derive(Debug)]
 pub struct Message {
+    /// Of this attempt.
+    pub message_id: i64,
+    /// Of all attempts.
     pub delivery_key: Uuid,
     pub alert_id: String,
     pub user_id: Option<String>,
@@ -80,6 +83,7 @@ pub mod tests {
 
     pub fn message() -> Message {
         Message {
+            message_id: 1,
             delivery_key: Uuid::from_u128(7),
             alert_id: "a1".into(),
             user_id: Some("u1".into()),

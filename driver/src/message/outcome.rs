@@ -11,6 +11,7 @@ use super::{ErrorKind, Message, Receipt, SendError};
 #[derive(Debug, Serialize)]
 pub struct Outcome {
     pub delivery_key: Uuid,
+    pub message_id: i64,
     pub channel: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipient_id: Option<i64>,
@@ -43,6 +44,7 @@ impl Outcome {
     ) -> Self {
         let mut outcome = Self {
             delivery_key: message.delivery_key,
+            message_id: message.message_id,
             channel: channel.to_owned(),
             recipient_id,
             outcome: DELIVERED,

@@ -76,6 +76,38 @@ SELECT pg_temp.make_due('c'), schedule_retries();
 SELECT pg_temp.claim();
 SELECT pg_temp.answer('c', '{"webhook": "failed"}', '{"permanent": true, "error": "gone"}');
 SELECT * FROM pg_temp.dead_letters('c');
+-- Two letters of one alert, retried at once, are two messages of one delivery key, in one claim.
+SELECT count(retry_now(id)) FROM alert_dlq WHERE alert_id = 'c';
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('c', '{"slack": "delivered", "webhook": "failed"}', '{"error": "gone still"}');
+SELECT * FROM pg_temp.dead_letters('c');
+SELECT * FROM pg_temp.reached('c');
+-- So may be two addresses of one channel; an outcome that names its message is of that one alone.
+SELECT add_recipient('u1', 'email', 'one@example.com') AS one, add_recipient('u1', 'email', 'two@example.com') AS two \gset
+SELECT pg_temp.fire('c2');
+SELECT pg_temp.claim();
+SELECT report(claim_id, worker, pg_temp.outcomes('c2', '{"email": "failed"}', jsonb_build_object('recipient_id', :one, 'permanent', true))
+  || pg_temp.outcomes('c2', '{"email": "failed"}', jsonb_build_object('recipient_id', :two))) FROM claimed WHERE alert_id = 'c2';
+SELECT state, channels, owed_recipients -> 'email' = jsonb_build_array(:one) AS to_one FROM pg_temp.dead_letters('c2');
+SELECT count(retry_now(id)) FROM alert_dlq WHERE alert_id = 'c2';
+CREATE TEMPORARY TABLE pair AS SELECT b.*, (b.recipients -> 'email' -> 0 ->> 'recipient_id')::bigint AS recipient_id FROM claim_batch('w1', 10, '1 hour') b;
+CREATE FUNCTION pg_temp.answer_one(recipient bigint, outcome text) RETURNS integer LANGUAGE sql AS $$
+  SELECT pgalert.report(b.claim_id, 'w1', jsonb_build_array(jsonb_build_object('delivery_key', b.delivery_key, 'message_id', b.message_id,
+    'channel', 'email', 'recipient_id', recipient, 'outcome', outcome, 'error', 'still not'))) FROM pair b WHERE b.recipient_id = recipient
+$$;
+SELECT count(*) AS messages, count(DISTINCT delivery_key) AS keys FROM pair;
+SELECT pg_temp.answer_one(:one, 'delivered');
+SELECT state, owed_recipients -> 'email' = jsonb_build_array(:two) AS to_two FROM pg_temp.dead_letters('c2');
+SELECT pg_temp.error_of(format('SELECT pgalert.report(%s, ''w1'', %L)', b.claim_id, jsonb_build_array(o || u.more, o))) ~ u.error AS refused
+FROM pair b
+CROSS JOIN jsonb_build_object('delivery_key', b.delivery_key, 'channel', 'email', 'outcome', 'delivered') o
+CROSS JOIN LATERAL (VALUES (jsonb_build_object('message_id', b.message_id), '^22023: of the outcomes of a message some name it'),
+                           ('{"message_id": 987654321}', '^22023: an outcome is not of this claim')) AS u (more, error)
+WHERE b.recipient_id = :two;
+SELECT pg_temp.answer_one(:two, 'failed');
+SELECT state, owed_recipients -> 'email' = jsonb_build_array(:two) AS to_two, error_message FROM pg_temp.dead_letters('c2');
+SELECT * FROM pg_temp.reached('c2');
+DELETE FROM recipients WHERE user_id = 'u1';
 
 -- 4
 CREATE FUNCTION pg_temp.wait_of(alert text, at_least interval, at_most interval) RETURNS text LANGUAGE sql AS $$

@@ -49,11 +49,12 @@ fi
 empty() { sql -c 'CALL drain(2147483647, 10000, 10000)' >/dev/null; sql -c 'SELECT pgalert.rotate_outbox(), pgalert.rotate_outbox()' >/dev/null; }
 
 if wanted claiming; then
+  cargo build --quiet --release --package e2e --bin claiming
   empty
   rates=()
   for _ in 1 2 3; do
     sql -c 'CALL fill(100)'
-    rates+=("$(sql -c 'CALL drain(2147483647, 500, 100)')")
+    rates+=("$("${CARGO_TARGET_DIR:-$repo/target}/release/claiming" 500 100)")
   done
   line 'claim 500, report in parts of 100 / raw INSERT, messages/s' "$(mid "${rates[@]}")" "$(mid "${raw_rates[@]}")" "$(ratio "$(mid "${rates[@]}")" "$(mid "${raw_rates[@]}")")"
 fi

@@ -7,15 +7,17 @@ BEGIN
   IF TG_OP = 'TRUNCATE' THEN
     DELETE FROM letter_counts;
     RETURN NULL;
+  ELSIF TG_OP = 'INSERT' AND _restoring() THEN
+    RETURN NULL;
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    INSERT INTO letter_counts (state, error_class, channel, host, error_group, letters, first_at, last_at)
-    SELECT a.state, a.error_class, array_to_string(a.channels, ','), a.host, a.error_group, count(*), min(a.created_at), max(a.created_at)
+    INSERT INTO letter_counts (state, error_class, channels, host, error_group, letters, first_at, last_at)
+    SELECT a.state, a.error_class, a.channels, a.host, a.error_group, count(*), min(a.created_at), max(a.created_at)
     FROM after_rows a GROUP BY 1, 2, 3, 4, 5;
   END IF;
   IF TG_OP <> 'INSERT' THEN
-    INSERT INTO letter_counts (state, error_class, channel, host, error_group, letters)
-    SELECT b.state, b.error_class, array_to_string(b.channels, ','), b.host, b.error_group, -count(*)
+    INSERT INTO letter_counts (state, error_class, channels, host, error_group, letters)
+    SELECT b.state, b.error_class, b.channels, b.host, b.error_group, -count(*)
     FROM before_rows b GROUP BY 1, 2, 3, 4, 5;
   END IF;
   RETURN NULL;
@@ -26,25 +28,51 @@ CREATE TRIGGER updated AFTER UPDATE ON alert_dlq REFERENCING NEW TABLE AS after_
 CREATE TRIGGER deleted AFTER DELETE ON alert_dlq REFERENCING OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION _count_letters();
 CREATE TRIGGER truncated AFTER TRUNCATE ON alert_dlq FOR EACH STATEMENT EXECUTE FUNCTION _count_letters();
 
--- Adds the differences up, when there are many. What is not committed yet is not seen and stays.
-CREATE FUNCTION _add_up_letter_counts() RETURNS void
-LANGUAGE plpgsql VOLATILE
+CREATE FUNCTION _all_letter_counts() RETURNS SETOF letter_counts
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp SET enable_seqscan = off SET jit = off
 AS $$
+DECLARE
+  last added_up := _last_added_up('letters');
 BEGIN
-  IF (SELECT count(*) FROM (SELECT FROM letter_counts LIMIT 1001) AS c) <= 1000 THEN
+  RETURN QUERY
+  SELECT c.* FROM letter_counts c WHERE c.xid >= last.below
+  UNION ALL SELECT c.* FROM letter_counts c WHERE c.xid = ANY (last.open);
+END
+$$;
+
+-- Adds the differences up, when there are more than the kinds that would be written anew, and many. What is not committed yet
+-- is not seen and stays.
+CREATE FUNCTION _add_up_letter_counts() RETURNS void
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET jit = off
+AS $$
+DECLARE
+  last  added_up;
+  taken pg_snapshot;
+  kinds bigint;
+BEGIN
+  IF NOT _may_add_up() THEN
     RETURN;
   END IF;
-  WITH gone AS (DELETE FROM letter_counts RETURNING *)
-  INSERT INTO letter_counts
-  SELECT g.state, g.error_class, g.channel, g.host, g.error_group, sum(g.letters), min(g.first_at), max(g.last_at)
-  FROM gone g GROUP BY 1, 2, 3, 4, 5 HAVING sum(g.letters) <> 0;
+  last := _last_added_up('letters');
+  IF (SELECT count(*) FROM _all_letter_counts()) <= 1000 + 2 * coalesce(last.left_rows, 0) THEN
+    RETURN;
+  END IF;
+  WITH gone AS (DELETE FROM letter_counts c WHERE c.xid >= last.below OR c.xid = ANY (last.open) RETURNING *),
+  sums AS (
+    INSERT INTO letter_counts
+    SELECT g.state, g.error_class, g.channels, g.host, g.error_group, sum(g.letters), min(g.first_at), max(g.last_at)
+    FROM gone g GROUP BY 1, 2, 3, 4, 5 HAVING sum(g.letters) <> 0
+    RETURNING 1
+  )
+  SELECT pg_current_snapshot(), count(*) INTO taken, kinds FROM sums;
+  PERFORM _end_adding_up(last, taken, left_rows => kinds);
 END
 $$;
 
 CREATE VIEW dlq_states AS
 SELECT s.state, coalesce(sum(c.letters), 0)::bigint AS letters
 FROM unnest('{waiting,queued,exhausted,permanent,expired}'::text[]) WITH ORDINALITY AS s (state, place)
-LEFT JOIN letter_counts c ON c.state = s.state
+LEFT JOIN _all_letter_counts() c ON c.state = s.state
 GROUP BY s.state, s.place ORDER BY s.place;
 COMMENT ON VIEW dlq_states IS 'How many dead letters are in each state, exactly. Its cost does not grow with their number.';
 
@@ -142,7 +170,7 @@ DECLARE
   condition text := 'true';
   states    CONSTANT text[] := ARRAY['waiting', 'queued', 'exhausted', 'permanent', 'expired'];
 BEGIN
-  PERFORM _check_filter(filter, '{channel,error_group,host,alert_id,user_id,older_than,newer_than,created_before,created_after,last_retry_before}', '{ids,state,error_class}');
+  PERFORM _check_filter(filter, '{channel,channels,error_group,host,alert_id,user_id,older_than,newer_than,created_before,created_after,last_retry_before}', '{ids,state,error_class}');
   FOR given IN SELECT e.key, _filter_texts(e.value) AS texts FROM jsonb_each(filter) e LOOP
     IF given.key = 'state' AND NOT given.texts <@ states THEN
       PERFORM _bad_filter('"state" names none of a dead letter', format('States are %s.', array_to_string(states, ', ')));
@@ -150,6 +178,8 @@ BEGIN
     condition := condition || ' AND ' || CASE given.key
       WHEN 'ids' THEN format('d.id = ANY (%L::uuid[])', _filter_uuids(given.key, given.texts))
       WHEN 'channel' THEN format('%L = ANY (d.channels)', given.texts[1])
+      WHEN 'channels' THEN format('d.channels = %L::text[]', string_to_array(given.texts[1], ','))
+      WHEN 'host' THEN CASE given.texts[1] WHEN '-' THEN 'd.host IS NULL' ELSE format('d.host = %L', given.texts[1]) END
       WHEN 'older_than' THEN format('d.created_at <= %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.texts[1]))
       WHEN 'newer_than' THEN format('d.created_at > %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.texts[1]))
       WHEN 'created_before' THEN format('d.created_at <= %L::timestamptz', _filter_time(given.key, given.texts[1]))

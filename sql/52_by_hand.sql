@@ -45,6 +45,16 @@ BEGIN
 END
 $$;
 
+-- A filter as a condition (see _letter_condition), and how many are asked for, for every list and act.
+CREATE FUNCTION _letters_wanted(filter jsonb, max_rows bigint, most bigint) RETURNS text
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  PERFORM _check_max_rows(max_rows, most);
+  RETURN _letter_condition(filter);
+END
+$$;
+
 -- Locks up to max_rows letters that match and are not queued, oldest first; those that another holds are left out.
 CREATE FUNCTION _lock_matching(filter jsonb, max_rows integer) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
@@ -53,7 +63,7 @@ DECLARE
   ids uuid[];
 BEGIN
   EXECUTE format('SELECT array_agg(l.id) FROM (SELECT d.id FROM alert_dlq d WHERE d.state <> ''queued'' AND %s ORDER BY d.id LIMIT %s FOR UPDATE SKIP LOCKED) AS l',
-                 _letter_condition(filter), max_rows) INTO ids;
+                 _letters_wanted(filter, max_rows, 100000), max_rows) INTO ids;
   RETURN coalesce(ids, '{}');
 END
 $$;
@@ -83,7 +93,6 @@ AS $$
 DECLARE
   ids uuid[];
 BEGIN
-  PERFORM _check_max_rows(max_rows, 100000);
   ids := _lock_matching(filter, max_rows);
   IF ids <> '{}' THEN
     PERFORM _enqueue_letters(ids, true), _wake_drivers();
@@ -92,7 +101,7 @@ BEGIN
   RETURN cardinality(ids);
 END
 $$;
-COMMENT ON FUNCTION retry_matching(jsonb, integer, text) IS 'retry_now() for up to max_rows (1 to 100000) letters that match a filter, oldest first; returns how many. Call it until it returns 0, with "last_retry_before" in the filter so that what fails meanwhile is not taken again. Letters that are queued or held by another transaction are left out. Filter: {"ids": [...], "state", "channel", "error_class", "error_group", "host", "alert_id", "user_id", "older_than": "1 hour", "newer_than", "created_before": "2026-01-31 12:00+00", "created_after", "last_retry_before"}, all optional. Raises 22023 for what is no filter.';
+COMMENT ON FUNCTION retry_matching(jsonb, integer, text) IS 'retry_now() for up to max_rows (1 to 100000) letters that match a filter, oldest first; returns how many. Call it until it returns 0, with "last_retry_before" in the filter so that what fails meanwhile is not taken again. Letters that are queued or held by another transaction are left out. Filter: {"ids": [...], "state", "channel" (owed among others), "channels": "email,sms" (exactly those owed), "error_class", "error_group", "host" ("-": none), "alert_id", "user_id", "older_than": "1 hour", "newer_than", "created_before": "2026-01-31 12:00+00", "created_after", "last_retry_before"}, all optional. Raises 22023 for what is no filter.';
 
 CREATE FUNCTION discard(dlq_id uuid, reason text) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -125,7 +134,7 @@ DECLARE
   ids  uuid[];
   gone record;
 BEGIN
-  PERFORM _check_reason(reason), _check_max_rows(max_rows, 100000);
+  PERFORM _check_reason(reason);
   ids := _lock_matching(filter, max_rows);
   IF ids <> '{}' THEN
     WITH gone AS (DELETE FROM alert_dlq d WHERE d.id = ANY (ids) RETURNING d.delivery_key, d.content_hash, d.content_key, d.day_key)

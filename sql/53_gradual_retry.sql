@@ -7,7 +7,7 @@ DECLARE
   most CONSTANT integer := CASE gradual.step WHEN 0 THEN ceil(gradual.total * 0.01) WHEN 1 THEN ceil(gradual.total * 0.1) ELSE 10000 END;
   more boolean;
 BEGIN
-  gradual.step_letters := _lock_matching(gradual.filter, least(most, 10000));
+  gradual.step_letters := _lock_matching(gradual.filter, greatest(1, least(most, 10000)));
   gradual.step_removed := 0;
   gradual.queued := gradual.queued + cardinality(gradual.step_letters);
   IF gradual.step_letters <> '{}' THEN

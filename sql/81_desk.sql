@@ -1,4 +1,4 @@
--- What the desk shows: dead letters, their attempts and groups, deliveries, recipients, the overview.
+-- What the desk shows: dead letters and their groups, recipients, the overview.
 -- A filter gets a plan of its own (EXECUTE), lists are read by key: no page costs more when the tables grow.
 
 CREATE FUNCTION list_dead_letters(filter jsonb DEFAULT '{}', sort text DEFAULT 'newest', after jsonb DEFAULT NULL, max_rows integer DEFAULT 50)
@@ -8,10 +8,9 @@ RETURNS TABLE (dlq_id uuid, created_at timestamptz, alert_id text, user_id text,
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp SET enable_sort = off SET jit = off
 AS $$
 DECLARE
-  condition text := _letter_condition(filter);
+  condition text := _letters_wanted(filter, max_rows, 10000);
   ordering  text;
 BEGIN
-  PERFORM _check_max_rows(max_rows, 10000);
   CASE sort
     WHEN 'newest' THEN
       ordering := 'd.id DESC';
@@ -41,18 +40,17 @@ COMMENT ON FUNCTION list_dead_letters(jsonb, text, jsonb, integer) IS 'Dead lett
 -- Whether letter_counts can answer: it knows kinds of errors, and nothing of single letters.
 CREATE FUNCTION _of_kinds(filter jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE
-AS $$ SELECT filter - '{state,error_class,error_group,host}'::text[] = '{}' $$;
+AS $$ SELECT filter - '{state,error_class,error_group,host,channel,channels}'::text[] = '{}' $$;
 
 CREATE FUNCTION count_matching(filter jsonb, up_to bigint DEFAULT 100000) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp SET jit = off
 AS $$
 DECLARE
-  condition text := _letter_condition(filter);
+  condition CONSTANT text := _letters_wanted(filter, up_to, 9223372036854775807);
   letters   bigint;
 BEGIN
-  PERFORM _check_max_rows(up_to, 9223372036854775807);
   IF _of_kinds(filter) THEN
-    EXECUTE format('SELECT coalesce(sum(d.letters), 0) FROM letter_counts d WHERE %s', condition) INTO letters;
+    EXECUTE format('SELECT coalesce(sum(d.letters), 0) FROM _all_letter_counts() d WHERE %s', condition) INTO letters;
     RETURN least(letters, up_to);
   END IF;
   EXECUTE format('SELECT count(*) FROM (SELECT FROM alert_dlq d WHERE %s LIMIT %s) AS l', condition, up_to) INTO letters;
@@ -84,103 +82,31 @@ END
 $$;
 COMMENT ON FUNCTION dead_letter(uuid) IS 'One dead letter with all that was to be sent and the addresses of its channels, [{"recipient_id", "channel", "address", "disabled_at", "disabled_reason"}]. Raises P0002 where there is none.';
 
--- Deliveries of a message. Its alert and user lead to them; of one that never failed, the time in its key does.
-CREATE FUNCTION _deliveries_of(message_key uuid) RETURNS SETOF alert_deliveries
-LANGUAGE plpgsql STABLE
-AS $$
-DECLARE
-  known record;
-BEGIN
-  SELECT k.alert_id, k.user_id INTO known
-  FROM (SELECT d.alert_id, d.user_id FROM alert_dlq d WHERE d.delivery_key = message_key
-        UNION ALL SELECT f.alert_id, f.user_id FROM delivery_failures f WHERE f.delivery_key = message_key) AS k LIMIT 1;
-  IF FOUND THEN
-    RETURN QUERY
-    SELECT d.* FROM alert_deliveries d
-    WHERE coalesce(hashtext(d.user_id), 0) = coalesce(hashtext(known.user_id), 0) AND hashtext(d.alert_id) = hashtext(known.alert_id)
-      AND d.delivery_key = message_key;
-  ELSE
-    RETURN QUERY
-    SELECT n.* FROM (SELECT d.* FROM alert_deliveries d WHERE d.id >= message_key ORDER BY d.id LIMIT 100000) AS n WHERE n.delivery_key = message_key;
-  END IF;
-END
-$$;
-
-CREATE FUNCTION delivery_attempts(delivery_key uuid)
-RETURNS TABLE (at timestamptz, attempt integer, channel text, recipient_id bigint, outcome text, error_class text, error text, host text, duration_ms double precision)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
-AS $$
-  SELECT f.failed_at, f.attempt, f.channel, f.recipient_id, f.outcome, f.error_class, f.error, f.host, f.duration_ms
-  FROM delivery_failures f WHERE f.delivery_key = $1
-  UNION ALL
-  SELECT d.delivered_at, d.attempt, c, NULL, 'delivered', NULL, NULL, NULL, NULL
-  FROM _deliveries_of($1) d CROSS JOIN LATERAL jsonb_array_elements_text(d.delivery_methods) c
-  ORDER BY 1, 3
-$$;
-COMMENT ON FUNCTION delivery_attempts(uuid) IS 'Each attempt on a message, by time: outcome failed, deferred or delivered, with what its receiver said. duration_ms in milliseconds.';
-
-CREATE FUNCTION find_deliveries(filter jsonb DEFAULT '{}', after jsonb DEFAULT NULL, max_rows integer DEFAULT 50)
-RETURNS TABLE (id uuid, delivered_at timestamptz, alert_id text, user_id text, delivery_methods jsonb, attempt integer, priority text,
-               accepted_at timestamptz, seconds double precision, delivery_key uuid, content_hash text, cursor jsonb)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp SET jit = off
-AS $$
-DECLARE
-  given     record;
-  condition text := 'true';
-  source    text;
-BEGIN
-  PERFORM _check_filter(filter, '{alert_id,user_id,delivery_key,channel,older_than,newer_than}', '{}'), _check_max_rows(max_rows, 10000);
-  FOR given IN SELECT e.key, e.value FROM jsonb_each_text(filter) e LOOP
-    condition := condition || ' AND ' || CASE given.key
-      WHEN 'delivery_key' THEN format('d.delivery_key = %L::uuid', (_filter_uuids(given.key, ARRAY[given.value]))[1])
-      WHEN 'channel' THEN format('d.delivery_methods ? %L', given.value)
-      WHEN 'older_than' THEN format('d.delivered_at <= %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.value))
-      WHEN 'newer_than' THEN format('d.delivered_at > %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.value))
-      WHEN 'user_id' THEN format('coalesce(hashtext(d.user_id), 0) = hashtext(%L) AND d.user_id = %1$L', given.value)
-      WHEN 'alert_id' THEN format('hashtext(d.alert_id) = hashtext(%L) AND d.alert_id = %1$L', given.value)
-    END;
-  END LOOP;
-  IF after IS NOT NULL THEN
-    condition := condition || format(' AND d.id < %L::uuid', after ->> 'id');
-  END IF;
-  source := CASE WHEN filter ? 'delivery_key' THEN format('_deliveries_of(%L)', filter ->> 'delivery_key')
-                 WHEN filter ? 'user_id' THEN 'alert_deliveries'
-                 ELSE format('(SELECT n.* FROM alert_deliveries n WHERE %s ORDER BY n.id DESC LIMIT 100000)',
-                             CASE WHEN after IS NULL THEN 'true' ELSE format('n.id < %L::uuid', after ->> 'id') END) END;
-  RETURN QUERY EXECUTE format($sql$
-    SELECT d.id, d.delivered_at, d.alert_id, d.user_id, d.delivery_methods, d.attempt, d.priority, d.accepted_at,
-           extract(epoch FROM d.delivered_at - d.accepted_at)::double precision, d.delivery_key, d.content_hash, jsonb_build_object('id', d.id)
-    FROM %s AS d WHERE %s ORDER BY d.id DESC LIMIT %s
-  $sql$, source, condition, max_rows);
-END
-$$;
-COMMENT ON FUNCTION find_deliveries(jsonb, jsonb, integer) IS 'Deliveries that match {"alert_id", "user_id", "delivery_key", "channel", "older_than": "1 hour", "newer_than"}, all optional, the newest first, up to max_rows (1 to 10000); after: the cursor of the last row seen. Without user_id or delivery_key the next 100,000 deliveries are looked through. Raises 22023 for what is no filter.';
-
 CREATE FUNCTION error_groups(filter jsonb DEFAULT '{}', max_rows integer DEFAULT 50)
 RETURNS TABLE (error_class text, channel text, host text, error_group text, letters bigint, first_at timestamptz, last_at timestamptz, per_hour jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp SET jit = off
 AS $$
 DECLARE
-  condition text := _letter_condition(filter);
+  condition CONSTANT text := _letters_wanted(filter, max_rows, 10000);
 BEGIN
-  PERFORM _check_max_rows(max_rows, 10000);
   RETURN QUERY EXECUTE format($sql$
-    SELECT g.error_class, g.channel, g.host, g.error_group, g.letters, g.first_at, g.last_at,
-           (SELECT coalesce(jsonb_agg(jsonb_build_array(h.hour, h.failures) ORDER BY h.hour), '[]')
-            FROM (SELECT date_trunc('hour', f.at, 'UTC') AS hour, sum(f.failures) AS failures FROM _all_failure_stats f
-                  WHERE f.at > clock_timestamp() - interval '24 hours' AND f.error_class = g.error_class AND f.host = coalesce(g.host, '')
-                    AND f.error_group = g.error_group
-                  GROUP BY 1) AS h)
+    WITH hourly AS MATERIALIZED (
+      SELECT f.error_class, f.host, f.error_group, date_trunc('hour', f.at, 'UTC') AS hour, sum(f.failures) AS failures
+      FROM _all_failure_stats f WHERE f.at > clock_timestamp() - interval '24 hours' GROUP BY 1, 2, 3, 4
+    )
+    SELECT g.error_class, array_to_string(g.channels, ','), g.host, g.error_group, g.letters, g.first_at, g.last_at,
+           (SELECT coalesce(jsonb_agg(jsonb_build_array(h.hour, h.failures) ORDER BY h.hour), '[]') FROM hourly h
+            WHERE h.error_class = g.error_class AND h.host = coalesce(g.host, '') AND h.error_group = g.error_group)
     FROM (%s) AS g ORDER BY g.letters DESC, g.last_at DESC LIMIT %s
   $sql$, CASE WHEN _of_kinds(filter) THEN format($kinds$
-      SELECT d.error_class, d.channel, d.host, d.error_group, sum(d.letters)::bigint AS letters, min(d.first_at) AS first_at, max(d.last_at) AS last_at
-      FROM letter_counts d WHERE %s GROUP BY 1, 2, 3, 4 HAVING sum(d.letters) > 0 $kinds$, condition)
+      SELECT d.error_class, d.channels, d.host, d.error_group, sum(d.letters)::bigint AS letters, min(d.first_at) AS first_at, max(d.last_at) AS last_at
+      FROM _all_letter_counts() d WHERE %s GROUP BY 1, 2, 3, 4 HAVING sum(d.letters) > 0 $kinds$, condition)
     ELSE format($letters$
-      SELECT d.error_class, array_to_string(d.channels, ',') AS channel, d.host, d.error_group, count(*) AS letters, min(d.created_at) AS first_at, max(d.created_at) AS last_at
+      SELECT d.error_class, d.channels, d.host, d.error_group, count(*) AS letters, min(d.created_at) AS first_at, max(d.created_at) AS last_at
       FROM (SELECT d.* FROM alert_dlq d WHERE %s LIMIT 100000) AS d GROUP BY 1, 2, 3, 4 $letters$, condition) END, max_rows);
 END
 $$;
-COMMENT ON FUNCTION error_groups(jsonb, integer) IS 'Dead letters that match a filter (see retry_matching) by class, channel, host and kind of error, the largest groups first; per_hour: attempts with that error in the last 24 hours, [[hour, count], ...]. With a filter of single letters up to 100,000 of them are grouped. Raises 22023 for what is no filter.';
+COMMENT ON FUNCTION error_groups(jsonb, integer) IS 'Dead letters that match a filter (see retry_matching) by class, channels, host and kind of error, the largest groups first; channel: those owed, with commas between; per_hour: attempts with that error in the last 24 hours, [[hour, count], ...]. With a filter of single letters up to 100,000 of them are grouped. Raises 22023 for what is no filter.';
 
 CREATE FUNCTION recipient_health(for_user text DEFAULT NULL, after_id bigint DEFAULT NULL, max_rows integer DEFAULT 50)
 RETURNS TABLE (recipient_id bigint, user_id text, channel text, address text, disabled_at timestamptz, disabled_reason text,

@@ -11,7 +11,7 @@ BEGIN
   LOOP
     EXECUTE format('ALTER %s %s OWNER TO pgalert_owner', CASE object.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, object.name);
     -- All user data is dumped, table by table and sequence by sequence: the mark of a partitioned table does nothing.
-    IF object.relkind = 'r' AND object.name::text NOT IN ('pgalert.lane_high', 'pgalert.lane_normal', 'pgalert.lane_low') THEN
+    IF object.relkind = 'r' AND object.name::text NOT IN ('pgalert.lane_high', 'pgalert.lane_normal', 'pgalert.lane_low', 'pgalert.adding_up', 'pgalert.added_up') THEN
       PERFORM pg_extension_config_dump(object.name, '');
     END IF;
   END LOOP;
@@ -67,7 +67,7 @@ GRANT EXECUTE ON FUNCTION
   pgalert.edit_dead_letter(uuid, jsonb, text), pgalert.retry_gradually(jsonb, double precision, text), pgalert.stop_gradual_retry(bigint, text),
   pgalert.list_dead_letters(jsonb, text, jsonb, integer), pgalert.dead_letter(uuid), pgalert.delivery_attempts(uuid),
   pgalert.find_deliveries(jsonb, jsonb, integer), pgalert.recipient_health(text, bigint, integer),
-  pgalert.import_dead_letters(jsonb)
+  pgalert.import_dead_letters(jsonb), pgalert.list_actions(jsonb, jsonb, integer)
 TO pgalert_operator;
 GRANT SELECT ON pgalert.operator_log TO pgalert_operator;
 GRANT EXECUTE ON FUNCTION
@@ -77,7 +77,8 @@ GRANT EXECUTE ON FUNCTION pgalert.advance_gradual_retries() TO pgalert_driver;
 GRANT SELECT ON pgalert.dlq_states, pgalert.dlq_errors, pgalert.delivery_stats_hourly, pgalert.retry_stats TO pgalert_operator, pgalert_monitor;
 GRANT SELECT ON pgalert.dlq_states TO pgalert_driver;
 GRANT EXECUTE ON FUNCTION pgalert._percentile(smallint[], bigint[], double precision) TO pgalert_operator, pgalert_monitor;  -- its views call it as their reader
-GRANT EXECUTE ON FUNCTION pgalert._class_seconds(smallint) TO pgalert_operator, pgalert_monitor;
+GRANT EXECUTE ON FUNCTION pgalert._class_seconds(smallint), pgalert._new_delivery_stats(), pgalert._new_failure_stats() TO pgalert_operator, pgalert_monitor;
+GRANT EXECUTE ON FUNCTION pgalert._all_letter_counts() TO pgalert_operator, pgalert_monitor, pgalert_driver;
 
 GRANT EXECUTE ON FUNCTION pgalert.alert_history(text, text) TO pgalert_producer, pgalert_operator;
 GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.queue_depth(), pgalert.open_claims() TO pgalert_driver, pgalert_operator, pgalert_monitor;

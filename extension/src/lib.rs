@@ -53,7 +53,12 @@ extension_sql_file!("../../sql/40_window.sql", name = "window", requires = ["wak
 extension_sql_file!("../../sql/41_claim.sql", name = "claim", requires = ["window"]);
 extension_sql_file!("../../sql/42_report.sql", name = "report", requires = ["claim"]);
 extension_sql_file!("../../sql/43_rotate.sql", name = "rotate", requires = ["report"]);
-extension_sql_file!("../../sql/50_dead_letters.sql", name = "dead_letters", requires = ["rotate"]);
+extension_sql_file!("../../sql/49_added_up.sql", name = "added_up", requires = ["rotate"]);
+extension_sql_file!(
+    "../../sql/50_dead_letters.sql",
+    name = "dead_letters",
+    requires = ["added_up"]
+);
 extension_sql_file!(
     "../../sql/51_letter_filter.sql",
     name = "letter_filter",
@@ -77,4 +82,6 @@ extension_sql_file!("../../sql/72_stats.sql", name = "stats", requires = ["maint
 extension_sql_file!("../../sql/80_views.sql", name = "views", requires = ["stats"]);
 extension_sql_file!("../../sql/81_desk.sql", name = "desk", requires = ["views"]);
 extension_sql_file!("../../sql/82_metrics.sql", name = "metrics", requires = ["desk"]);
+extension_sql_file!("../../sql/83_deliveries.sql", name = "deliveries", requires = ["metrics"]);
+extension_sql_file!("../../sql/84_actions.sql", name = "actions", requires = ["deliveries"]);
 extension_sql_file!("../../sql/90_grants.sql", name = "grants", finalize);

@@ -6,8 +6,9 @@
 --   5. discard gives the keys back, wants a reason, and leaves a queued letter alone.
 --   6. edit_dead_letter changes what is sent; what does not fit changes nothing.
 --   7. A gradual retry goes 1 %, 10 %, all, waits for each step, and stops when too many fail.
---   8. Attempts, groups of errors, deliveries, recipients.
---   9. operator_log says who, what and why, and holds no text of a message.
+--   8. Attempts, groups of errors, deliveries, recipients. A group is found whole by what names it, and nothing else is.
+--   9. Where deliveries are looked through without a match, the last row says where to go on: nothing is missed, in either direction.
+--  10. operator_log says who, what and why, and holds no text of a message; list_actions() pages and filters it.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 INSERT INTO policies (name, retry_schedule, daily_limit) VALUES ('once', '{10 minutes}', NULL);
@@ -40,7 +41,8 @@ SELECT f.filter, count_matching(f.filter), (SELECT count(*) FROM list_dead_lette
   (1, '{}'::jsonb), (2, '{"state": "permanent"}'), (3, '{"state": ["permanent", "waiting"]}'), (4, '{"channel": "email"}'), (5, '{"channel": "sms"}'),
   (6, '{"error_class": ["smtp.5xx", "dns"]}'), (7, '{"host": "mail.example.com", "state": "waiting"}'), (8, '{"host": "other"}'), (9, '{"alert_id": "a2"}'),
   (10, '{"user_id": "u1", "newer_than": "1 hour"}'), (11, '{"older_than": "1 hour"}'), (12, '{"last_retry_before": "2000-01-01"}'),
-  (13, '{"error_group": "email: 550 5.1.1 <<address>> unknown (id <n>)"}'), (14, '{"ids": []}'), (16, '{"created_before": "2000-01-01"}'), (17, '{"created_after": "2000-01-01"}'), (15, '{"user_id": "'' OR true --"}')) AS f (n, filter) ORDER BY n;
+  (13, '{"error_group": "email: 550 5.1.1 <<address>> unknown (id <n>)"}'), (14, '{"ids": []}'), (16, '{"created_before": "2000-01-01"}'), (17, '{"created_after": "2000-01-01"}'),
+  (18, '{"channels": "email"}'), (19, '{"channels": "email,sms"}'), (20, '{"host": "-"}'), (21, '{"channels": "email", "user_id": "u1"}'), (15, '{"user_id": "'' OR true --"}')) AS f (n, filter) ORDER BY n;
 SELECT count_matching('{}', 2), count_matching('{"user_id": "u1"}', 2);
 SELECT pg_temp.error_of(format('SELECT pgalert.count_matching(%L)', f)) FROM (VALUES (1, NULL), (2, '[]'), (3, '{"stat": "x"}'), (4, '{"state": "lost"}'), (5, '{"state": 1}'),
   (6, '{"state": ["waiting", null]}'), (7, '{"alert_id": ["a"]}'), (8, '{"ids": ["a"]}'), (9, '{"older_than": "soon"}'), (10, '{"created_before": "soon"}')) AS f (n, f) ORDER BY n;
@@ -170,7 +172,51 @@ SELECT pg_temp.error_of($$SELECT pgalert.find_deliveries('{"state": "x"}')$$), p
 SELECT user_id, channel, address, failures_24h, last_error_class FROM recipient_health('u1');
 SELECT count(*) FROM recipient_health(NULL, :recipient);
 
+CREATE FUNCTION pg_temp.lost(alert text, channels text[], error text, host text) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO pgalert.alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash, delivery_key, accepted_at, host)
+  VALUES (alert, 'u2', '{}', error, 'group', 'exhausted', channels, 'normal', 'h', gen_random_uuid(), now(), host)
+$$;
+SELECT pg_temp.lost('k1', '{email,sms}', 'no', 'h'), pg_temp.lost('k2', '{email}', 'no', 'h'), pg_temp.lost('k3', '{email,sms,slack}', 'no', 'h'), pg_temp.lost('k4', '{email}', 'no', NULL), pg_temp.lost('k5', '{email}', '', NULL);
+SELECT g.channel, g.host, g.error_group, g.letters, count_matching(f.filter) AS counted, (SELECT string_agg(l.alert_id, ' ') FROM list_dead_letters(f.filter) l) AS listed
+FROM error_groups('{"error_class": "group"}') g
+CROSS JOIN LATERAL (SELECT jsonb_build_object('error_class', g.error_class, 'channels', g.channel, 'host', coalesce(g.host, '-'), 'error_group', g.error_group) AS filter) f
+ORDER BY 1, 2, 3;
+SELECT discard_matching('{"error_class": "group"}', 10, 'of the test');
+
 -- 9
+INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+SELECT 'f' || n, 'u' || n, 'h', CASE n % 20 WHEN 3 THEN '["sms"]' ELSE '["email"]' END::jsonb, _message_key(), 1, 'normal', now() FROM generate_series(1, 60) n;
+CREATE PROCEDURE pg_temp.page_through(filter jsonb, max_rows integer, looked_at integer) LANGUAGE plpgsql AS $$
+DECLARE
+  page record;
+  after jsonb;
+BEGIN
+  LOOP
+    SELECT string_agg(f.alert_id, ' ') AS alerts, count(*) AS rows, count(*) FILTER (WHERE f.id IS NULL AND f.delivered_at IS NOT NULL) AS to_go_on, (array_agg(f.cursor))[count(*)] AS cursor
+    INTO page FROM pgalert._find_deliveries(filter, after, max_rows, looked_at) f;
+    RAISE NOTICE '%, %', coalesce(page.alerts, 'nothing'), CASE WHEN page.to_go_on = 1 THEN 'looked on' WHEN page.rows < max_rows THEN 'the end' ELSE 'a full page' END;
+    EXIT WHEN page.rows < max_rows AND page.to_go_on = 0;
+    after := page.cursor;
+  END LOOP;
+END
+$$;
+CALL pg_temp.page_through('{"channel": "sms"}', 2, 16);
+CALL pg_temp.page_through('{"channel": "sms", "newer_than": "1 hour"}', 50, 45);
+CALL pg_temp.page_through('{"channel": "sms", "older_than": "1 hour"}', 50, 200);
+CALL pg_temp.page_through('{"user_id": "u43"}', 50, 1);
+SELECT delivery_key AS key FROM alert_deliveries WHERE alert_id = 'f43' \gset
+CALL pg_temp.page_through(jsonb_build_object('delivery_key', :'key'), 50, 100);
+-- A message that waited for long: made before the others were delivered, and delivered last.
+UPDATE alert_deliveries SET delivery_key = _least_id(delivered_at - interval '10 minutes') WHERE alert_id = 'f60' RETURNING delivery_key AS key \gset
+CALL pg_temp.page_through(jsonb_build_object('delivery_key', :'key'), 50, 25);
+-- Ids of an age that has passed are not looked at; of one that is to come, no more than that.
+UPDATE alert_deliveries SET delivered_at = delivered_at - interval '2 days', id = ('00' || right(id::text, -2))::uuid WHERE alert_id IN ('f3', 'f4');
+CALL pg_temp.page_through('{"channel": "sms", "older_than": "1 day"}', 50, 2);
+CALL pg_temp.page_through('{"channel": "sms", "newer_than": "1 day"}', 50, 100);
+SELECT _least_id('2026-01-31 12:00:00.5+00'), _least_id('infinity'), _least_id('-infinity'), _least_id(now() - interval '1 minute') < _message_key() AS before, _least_id(now() + interval '1 minute') > _message_key() AS after;
+DELETE FROM alert_deliveries WHERE alert_id LIKE 'f%';
+
+-- 10
 SELECT operator = session_user AS by_the_session, action, letters, reason, detail - 'id' AS detail FROM operator_log ORDER BY id LIMIT 6;
 BEGIN;
 SELECT set_config('pgalert.operator', 'grace', true);
@@ -178,3 +224,13 @@ SELECT discard((SELECT id FROM alert_dlq WHERE state <> 'queued' ORDER BY id LIM
 COMMIT;
 SELECT operator, action, reason FROM operator_log ORDER BY id DESC LIMIT 1;
 SELECT count(*) AS with_text FROM operator_log o WHERE o::text ~ 'secret text|another text';
+SELECT operator = session_user AS by_the_session, action, letters, reason, matching - 'ids' AS matching, detail - 'id' AS detail, at IS NOT NULL AS timed FROM list_actions('{}', NULL, 1000) WHERE action <> 'edit' OFFSET 1 LIMIT 3;
+SELECT action, reason FROM list_actions('{"operator": "grace"}');
+SELECT action, count(*) FROM list_actions('{"action": ["edit", "stop_gradual_retry"]}') GROUP BY 1 ORDER BY 1;
+SELECT count(*) FROM list_actions('{"operator": "nobody"}');
+SELECT count(*) FROM list_actions('{"older_than": "1 hour"}');
+SELECT count(*) = (SELECT count(*) FROM operator_log) AS all_of_it FROM list_actions('{"newer_than": "1 hour"}', NULL, 1000);
+SELECT l.action FROM operator_log o CROSS JOIN LATERAL list_actions(jsonb_build_object('dlq_id', o.dlq_id)) l WHERE o.action = 'edit';
+SELECT cursor AS after FROM list_actions('{}', NULL, 4) OFFSET 3 \gset
+SELECT array_agg(id) = (SELECT array_agg(id) FROM (SELECT id FROM operator_log ORDER BY id DESC OFFSET 4) AS o) AS rest FROM list_actions('{}', :'after', 1000);
+SELECT pg_temp.error_of(call) FROM (VALUES (1, $$SELECT pgalert.list_actions('{"user_id": "x"}')$$), (2, $$SELECT pgalert.list_actions('{"dlq_id": "x"}')$$), (3, $$SELECT pgalert.list_actions('{}', NULL, 0)$$)) AS v (n, call) ORDER BY n;

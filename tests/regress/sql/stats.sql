@@ -56,6 +56,7 @@ SELECT (SELECT count(*) FROM delivery_stats_new) AS new_deliveries, (SELECT coun
 SELECT * FROM pg_temp.hourly;
 UPDATE delivery_stats SET at = at - interval '1 day';
 UPDATE failure_stats SET at = at - interval '1 day';
+UPDATE added_up SET minutes_from = minutes_from - interval '1 day';
 SELECT _add_up_stats(), _add_up_stats();
 SELECT DISTINCT width FROM delivery_stats UNION SELECT DISTINCT width FROM failure_stats;
 SELECT * FROM pg_temp.hourly;

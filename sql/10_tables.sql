@@ -319,6 +319,7 @@ CREATE INDEX ON alert_dlq_default (next_retry_at) WHERE state = 'waiting';
 CREATE INDEX ON alert_dlq_default (created_at) WHERE state IN ('waiting', 'queued');
 CREATE INDEX ON alert_dlq_default (delivery_key);
 CREATE INDEX ON alert_dlq_default (alert_id, user_id);
+CREATE INDEX ON alert_dlq_default (alert_id, id);
 CREATE INDEX ON alert_dlq_default (user_id, id);
 CREATE INDEX ON alert_dlq_default (error_class, id);
 CREATE INDEX ON alert_dlq_default (error_group, id);

@@ -185,7 +185,8 @@ BEGIN
       WHEN 'created_before' THEN format('d.created_at <= %L::timestamptz', _filter_time(given.key, given.texts[1]))
       WHEN 'created_after' THEN format('d.created_at > %L::timestamptz', _filter_time(given.key, given.texts[1]))
       WHEN 'last_retry_before' THEN format('coalesce(d.last_retry_at < %L::timestamptz, true)', _filter_time(given.key, given.texts[1]))
-      ELSE format('d.%I = ANY (%L::text[])', given.key, given.texts)
+      -- An index gives the letters of one value in their order, of several it does not.
+      ELSE CASE cardinality(given.texts) WHEN 1 THEN format('d.%I = %L', given.key, given.texts[1]) ELSE format('d.%I = ANY (%L::text[])', given.key, given.texts) END
     END;
   END LOOP;
   RETURN condition;

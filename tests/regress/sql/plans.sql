@@ -5,6 +5,7 @@
 --   3. What has long ended costs nothing: claims behind the low-water mark are not read.
 --   4. Retry selection reads what is due; report of a retry reads its letters.
 --   5. Firing reads the keys of its alert; the inbox reads what it shows.
+--   6. A list of dead letters reads what it shows.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 DO $$
@@ -125,3 +126,15 @@ CALL measure('SELECT pg_temp.many(''two'')', 1000);
 CALL measure('SELECT * FROM pgalert.inbox(''u1'')', 100);
 CALL measure('SELECT pgalert.check_duplicate_delivery(''none'')', 10);
 CALL measure('SELECT pgalert.remove_from_dlq((SELECT id FROM pgalert.alert_dlq WHERE alert_id = ''l300''))', 20);
+
+-- 6
+INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash, delivery_key, accepted_at, host)
+SELECT 'l' || n % 500, 'u' || n % 2000, '{}', 'no answer', 'timeout', (ARRAY['exhausted', 'permanent'])[n % 2 + 1], '{email}', 'normal', 'h' || n, gen_random_uuid(), now(), 'host-' || n % 20
+FROM generate_series(1, 20000) n;
+ANALYZE alert_dlq;
+CALL measure($$SELECT count(*) FROM pgalert.list_dead_letters('{}')$$, 200);
+CALL measure($$SELECT count(*) FROM pgalert.list_dead_letters('{"user_id": "u7"}')$$, 200);
+CALL measure($$SELECT count(*) FROM pgalert.list_dead_letters('{"alert_id": "l7"}')$$, 200);
+CALL measure($$SELECT count(*) FROM pgalert.list_dead_letters('{"alert_id": "l7", "state": "permanent"}')$$, 200);
+CALL measure($$SELECT count(*) FROM pgalert.list_dead_letters('{"host": "host-3"}')$$, 200);
+CALL measure($$SELECT count(*) FROM pgalert.list_dead_letters('{"state": "exhausted"}')$$, 200);

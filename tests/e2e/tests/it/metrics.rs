@@ -103,6 +103,7 @@ async fn both_known_queries_are_right_in_a_real_prometheus() {
 
     let sums = [
         ("max(alert_deliveries_total)", ALERTS),
+        ("min(alert_deliveries_total)", ALERTS),
         ("max(deliver_alert_calls_total)", 2 * ALERTS),
         ("min(deliver_alert_calls_total)", 2 * ALERTS),
         ("sum(agent_invocations{agent_name=\"alert_retry_worker\", status=\"success\"})", FAILING),

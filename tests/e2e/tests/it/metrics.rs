@@ -119,7 +119,8 @@ async fn both_known_queries_are_right_in_a_real_prometheus() {
         })
         .await;
     }
-    // The very queries. Both rates extrapolate alike, so that their ratio is exact; the other counts what was done.
+    // The very queries. Both rates extrapolate alike, so that their ratio is exact. The other counts what was done, and by
+    // extrapolation up to a scrape's interval more: of two scrapes, twice as much.
     let ratio = "rate(alert_deliveries_total[5m]) / rate(deliver_alert_calls_total[5m])";
     let ratios = prometheus.query(ratio).await;
     assert_eq!(ratios.len(), 2, "one for each driver: {ratios:?}");
@@ -130,7 +131,7 @@ async fn both_known_queries_are_right_in_a_real_prometheus() {
         "rate(agent_invocations{agent_name=\"alert_retry_worker\",status=\"success\"}[5m])";
     let done: f64 = prometheus.query(retries).await.iter().map(|(_, rate)| rate * 300.0).sum();
     let expected = FAILING as f64;
-    assert!(done > expected * 0.9 && done < expected * 1.5, "{done} retries for {expected}");
+    assert!(done > expected * 0.9 && done < expected * 2.1, "{done} retries for {expected}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,7 +178,7 @@ BEGIN
     condition := condition || ' AND ' || CASE given.key
       WHEN 'ids' THEN format('d.id = ANY (%L::uuid[])', _filter_uuids(given.key, given.texts))
       WHEN 'channel' THEN format('%L = ANY (d.channels)', given.texts[1])
-      WHEN 'channels' THEN format('d.channels = %L::text[]', string_to_array(given.texts[1], ','))
+      WHEN 'channels' THEN format('d.channels = %L::text[]', CASE given.texts[1] WHEN '-' THEN '{}' ELSE string_to_array(given.texts[1], ',') END)
       WHEN 'host' THEN CASE given.texts[1] WHEN '-' THEN 'd.host IS NULL' ELSE format('d.host = %L', given.texts[1]) END
       WHEN 'older_than' THEN format('d.created_at <= %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.texts[1]))
       WHEN 'newer_than' THEN format('d.created_at > %L::timestamptz', clock_timestamp() - _filter_interval(given.key, given.texts[1]))

@@ -101,7 +101,7 @@ BEGIN
   RETURN cardinality(ids);
 END
 $$;
-COMMENT ON FUNCTION retry_matching(jsonb, integer, text) IS 'retry_now() for up to max_rows (1 to 100000) letters that match a filter, oldest first; returns how many. Call it until it returns 0, with "last_retry_before" in the filter so that what fails meanwhile is not taken again. Letters that are queued or held by another transaction are left out. Filter: {"ids": [...], "state", "channel" (owed among others), "channels": "email,sms" (exactly those owed), "error_class", "error_group", "host" ("-": none), "alert_id", "user_id", "older_than": "1 hour", "newer_than", "created_before": "2026-01-31 12:00+00", "created_after", "last_retry_before"}, all optional. Raises 22023 for what is no filter.';
+COMMENT ON FUNCTION retry_matching(jsonb, integer, text) IS 'retry_now() for up to max_rows (1 to 100000) letters that match a filter, oldest first; returns how many. Call it until it returns 0, with "last_retry_before" in the filter so that what fails meanwhile is not taken again. Letters that are queued or held by another transaction are left out. Filter: {"ids": [...], "state", "channel" (owed among others), "channels": "email,sms" (exactly those owed; "-": none), "error_class", "error_group", "host" ("-": none), "alert_id", "user_id", "older_than": "1 hour", "newer_than", "created_before": "2026-01-31 12:00+00", "created_after", "last_retry_before"}, all optional. Raises 22023 for what is no filter.';
 
 CREATE FUNCTION discard(dlq_id uuid, reason text) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp

@@ -78,17 +78,16 @@ async fn list(client: &Client, filter: &Value, limit: usize, json: bool) -> anyh
     let (mut left, mut after) = (limit, None);
     while left > 0 {
         let size = left.min(PAGE);
-        let mut page =
-            letters::find_deliveries(client, filter, after.as_ref(), size as i32).await?;
-        for delivery in &mut page {
-            after = letters::take_cursor(delivery);
+        let page = letters::find_deliveries(client, filter, after.as_ref(), size as i32).await?;
+        for delivery in &page.rows {
             if json {
                 output::line(json_line(delivery))?;
             } else {
                 table.row(COLUMNS.map(|(_, field)| cell(&delivery[field])));
             }
         }
-        left = if page.len() < size { 0 } else { left - size };
+        after = page.next;
+        left = if after.is_none() { 0 } else { left - page.rows.len() };
     }
     if !json {
         output::print(table)?;

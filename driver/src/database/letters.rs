@@ -103,16 +103,29 @@ pub async fn delivery_attempts<C: Caller>(caller: &C, key: Uuid) -> Rows<C> {
     rows(caller, "pgalert.delivery_attempts($1)", &[(&key, Type::UUID)]).await
 }
 
-/// Each with its `cursor`.
+/// What one search of the deliveries found.
+pub struct Deliveries {
+    pub rows: Vec<Value>,
+    /// Where the next search begins; None at the end.
+    pub next: Option<Value>,
+    /// The time of the last delivery looked at, where the search has stopped before it had found enough.
+    pub looked_to: Option<Value>,
+}
+
 pub async fn find_deliveries<C: Caller>(
     caller: &C,
     filter: &Value,
     after: Option<&Value>,
     max_rows: i32,
-) -> Rows<C> {
+) -> Result<Deliveries, C::Error> {
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&after, Type::JSONB), (&max_rows, Type::INT4)];
-    rows(caller, "pgalert.find_deliveries($1, $2, $3)", &params).await
+    let mut rows = rows(caller, "pgalert.find_deliveries($1, $2, $3)", &params).await?;
+    let full = rows.len() == max_rows as usize;
+    let last = rows.iter_mut().map(take_cursor).last().flatten();
+    let stopped = rows.pop_if(|last| last["id"].is_null());
+    let next = last.filter(|_| full || stopped.is_some());
+    Ok(Deliveries { rows, next, looked_to: stopped.map(|mut row| row["delivered_at"].take()) })
 }
 
 pub async fn error_groups<C: Caller>(caller: &C, filter: &Value, max_rows: i32) -> Rows<C> {
@@ -129,6 +142,18 @@ pub async fn recipient_health<C: Caller>(
     let params: [Param; 3] =
         [(&user_id, Type::TEXT), (&after_id, Type::INT8), (&max_rows, Type::INT4)];
     rows(caller, "pgalert.recipient_health($1, $2, $3)", &params).await
+}
+
+/// Each with its `cursor`.
+pub async fn list_actions<C: Caller>(
+    caller: &C,
+    filter: &Value,
+    after: Option<&Value>,
+    max_rows: i32,
+) -> Rows<C> {
+    let params: [Param; 3] =
+        [(&filter, Type::JSONB), (&after, Type::JSONB), (&max_rows, Type::INT4)];
+    rows(caller, "pgalert.list_actions($1, $2, $3)", &params).await
 }
 
 pub async fn list_gradual_retries<C: Caller>(caller: &C, max_rows: i32) -> Rows<C> {

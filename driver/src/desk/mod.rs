@@ -97,6 +97,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/recipients", get(pages::recipients))
         .route("/recipients/{id}/enable", post(actions::enable_recipient))
         .route("/gradual", get(pages::gradual))
+        .route("/actions", get(pages::actions))
         .route("/gradual/{id}/stop", post(actions::stop_gradual))
         .route(sign_in::PATH, get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::access::Person;
 use super::fault::Fault;
-use super::query::{Fields, Filter, Period};
+use super::query::{Fields, Filter, Period, ACTION_KEYS};
 use super::store::reading;
 use super::{charts, notice, Desk};
 use crate::database::{self, letters, ListedChannel};
@@ -153,15 +153,19 @@ pub async fn errors(State(desk): App, Extension(person): Extension<Person>, uri:
     desk.show("errors.html", "errors", &person, &fields, content)
 }
 
-/// The letters of a group. One that owes several channels is found by the first: the kind of error names the one that failed.
+/// The letters of a group, and no others: of channels and host "-" is none.
 fn group_filter(group: &Value) -> Filter {
-    let keys = ["error_class", "channel", "host", "error_group"];
-    let pair = |key: &str| {
-        let value = group[key].as_str().filter(|value| !value.is_empty())?;
-        let value = if key == "channel" { value.split(',').next()? } else { value };
-        Some((key.to_owned(), value.to_owned()))
+    let keys = [
+        ("error_class", "error_class"),
+        ("channels", "channel"),
+        ("host", "host"),
+        ("error_group", "error_group"),
+    ];
+    let pair = |(key, column): (&str, &str)| {
+        let value = group[column].as_str().filter(|value| !value.is_empty()).unwrap_or("-");
+        (key.to_owned(), value.to_owned())
     };
-    Filter { pairs: keys.into_iter().filter_map(pair).collect() }
+    Filter { pairs: keys.into_iter().map(pair).collect() }
 }
 
 pub async fn deliveries(
@@ -174,10 +178,11 @@ pub async fn deliveries(
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
     let after = fields.after();
-    let deliveries = letters::find_deliveries(&tx, &filter.json(), after.as_ref(), PAGE).await?;
+    let found = letters::find_deliveries(&tx, &filter.json(), after.as_ref(), PAGE).await?;
+    let later = found.next.map(|next| filter.link("/deliveries", &[("after", &next.to_string())]));
     let content = context! {
-        title => "Deliveries", deliveries, filter => shown(&filter), filtered => !filter.is_empty(),
-        later => later(&filter, "/deliveries", &deliveries, &[]), first => after.map(|_| filter.link("/deliveries", &[])),
+        title => "Deliveries", deliveries => found.rows, looked_to => found.looked_to,
+        filter => shown(&filter), filtered => !filter.is_empty(), later, first => after.map(|_| filter.link("/deliveries", &[])),
     };
     desk.show("deliveries.html", "deliveries", &person, &fields, content)
 }
@@ -210,6 +215,20 @@ pub async fn gradual(State(desk): App, Extension(person): Extension<Person>, uri
     let retries = letters::list_gradual_retries(&tx, PAGE).await?;
     let content = context! { title => "Gradual retries", retries };
     desk.show("gradual.html", "gradual", &person, &fields, content)
+}
+
+pub async fn actions(State(desk): App, Extension(person): Extension<Person>, uri: Uri) -> Answer {
+    let fields = fields_of(&uri);
+    let filter = fields.filter_of(ACTION_KEYS);
+    let mut connection = desk.store.connection().await?;
+    let tx = reading(&mut connection).await?;
+    let after = fields.after();
+    let actions = letters::list_actions(&tx, &filter.json(), after.as_ref(), PAGE).await?;
+    let content = context! {
+        title => "Actions", actions, filter => shown(&filter), filtered => !filter.is_empty(),
+        later => later(&filter, "/actions", &actions, &[]), first => after.map(|_| filter.link("/actions", &[])),
+    };
+    desk.show("actions.html", "actions", &person, &fields, content)
 }
 
 pub async fn no_page() -> Fault {

@@ -10,6 +10,7 @@ use url::form_urlencoded;
 const FILTER_KEYS: &[&str] = &[
     "state",
     "channel",
+    "channels",
     "error_class",
     GROUP,
     "host",
@@ -19,6 +20,9 @@ const FILTER_KEYS: &[&str] = &[
     "older_than",
     "newer_than",
 ];
+
+/// Keys of `list_actions()`.
+pub const ACTION_KEYS: &[&str] = &["operator", "action", "dlq_id", "older_than", "newer_than"];
 
 const GROUP: &str = "error_group";
 
@@ -52,10 +56,14 @@ impl Fields {
     }
 
     pub fn filter(&self) -> Filter {
+        self.filter_of(FILTER_KEYS)
+    }
+
+    pub fn filter_of(&self, keys: &[&str]) -> Filter {
         let known = |(key, value): &(String, String)| {
             // Nobody types the name of a group, and it may end with a space.
             let value = if key == GROUP { value } else { value.trim() };
-            (FILTER_KEYS.contains(&key.as_str()) && !value.is_empty())
+            (keys.contains(&key.as_str()) && !value.is_empty())
                 .then(|| (key.clone(), value.to_owned()))
         };
         Filter { pairs: self.0.iter().filter_map(known).collect() }

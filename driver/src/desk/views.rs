@@ -14,6 +14,7 @@ macro_rules! pages {
     ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("pages/", $name)))),*] };
 }
 const PAGES: &[(&str, &str)] = pages!(
+    "actions.html",
     "deliveries.html",
     "errors.html",
     "fault.html",

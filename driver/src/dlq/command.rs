@@ -74,6 +74,17 @@ pub enum DlqCommand {
         /// "-" is standard input
         file: PathBuf,
     },
+    /// List who did what by hand, the newest first
+    Log {
+        #[command(flatten)]
+        filter: ActionFilter,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Count letters by state and by kind of error
     Stats {
         #[command(flatten)]
@@ -118,6 +129,26 @@ pub struct Filter {
     alert: Option<String>,
     #[arg(long, value_name = "USER_ID")]
     user: Option<String>,
+    /// Such as "1 hour"
+    #[arg(long, value_name = "INTERVAL")]
+    older_than: Option<String>,
+    /// Such as "7 days"
+    #[arg(long, value_name = "INTERVAL")]
+    newer_than: Option<String>,
+}
+
+/// Which actions; all that is given must hold.
+#[derive(Debug, Args)]
+pub struct ActionFilter {
+    /// Who acted; may be given several times
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    operator: Vec<String>,
+    /// Such as retry, discard or edit; may be given several times
+    #[arg(long, value_name = "ACTION", value_delimiter = ',')]
+    action: Vec<String>,
+    /// With this letter alone
+    #[arg(long, value_name = "ID")]
+    letter: Option<Uuid>,
     /// Such as "1 hour"
     #[arg(long, value_name = "INTERVAL")]
     older_than: Option<String>,
@@ -200,6 +231,23 @@ impl Filter {
         } else {
             self.state.clone()
         }
+    }
+}
+
+impl ActionFilter {
+    /// As `list_actions()` takes it.
+    pub fn object(&self) -> Value {
+        let lists = [("operator", &self.operator), ("action", &self.action)];
+        let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        let letter = self.letter.map(|id| id.to_string());
+        let texts = [
+            ("dlq_id", &letter),
+            ("older_than", &self.older_than),
+            ("newer_than", &self.newer_than),
+        ];
+        let texts = texts.into_iter().filter_map(|(key, text)| Some((key, json!(text.as_ref()?))));
+        let pairs = lists.map(|(key, names)| (key, json!(names))).chain(texts);
+        Value::Object(pairs.map(|(key, value)| (key.to_owned(), value)).collect())
     }
 }
 

@@ -4,6 +4,7 @@ mod act;
 mod command;
 mod edit;
 mod list;
+mod log;
 mod transfer;
 
 use tokio_postgres::Client;
@@ -30,6 +31,9 @@ pub async fn run(client: &Client, command: DlqCommand) -> anyhow::Result<()> {
         }
         DlqCommand::Export { filter, output } => {
             transfer::export(client, &filter.object(), output.as_deref()).await
+        }
+        DlqCommand::Log { filter, limit, json } => {
+            log::log(client, &filter.object(), limit, json).await
         }
         DlqCommand::Import { file } => transfer::import(client, &file).await,
     }

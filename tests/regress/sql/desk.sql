@@ -176,10 +176,10 @@ CREATE FUNCTION pg_temp.lost(alert text, channels text[], error text, host text)
   INSERT INTO pgalert.alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash, delivery_key, accepted_at, host)
   VALUES (alert, 'u2', '{}', error, 'group', 'exhausted', channels, 'normal', 'h', gen_random_uuid(), now(), host)
 $$;
-SELECT pg_temp.lost('k1', '{email,sms}', 'no', 'h'), pg_temp.lost('k2', '{email}', 'no', 'h'), pg_temp.lost('k3', '{email,sms,slack}', 'no', 'h'), pg_temp.lost('k4', '{email}', 'no', NULL), pg_temp.lost('k5', '{email}', '', NULL);
+SELECT pg_temp.lost('k1', '{email,sms}', 'no', 'h'), pg_temp.lost('k2', '{email}', 'no', 'h'), pg_temp.lost('k3', '{email,sms,slack}', 'no', 'h'), pg_temp.lost('k4', '{email}', 'no', NULL), pg_temp.lost('k5', '{email}', '', NULL), pg_temp.lost('k6', '{}', 'no', NULL);
 SELECT g.channel, g.host, g.error_group, g.letters, count_matching(f.filter) AS counted, (SELECT string_agg(l.alert_id, ' ') FROM list_dead_letters(f.filter) l) AS listed
 FROM error_groups('{"error_class": "group"}') g
-CROSS JOIN LATERAL (SELECT jsonb_build_object('error_class', g.error_class, 'channels', g.channel, 'host', coalesce(g.host, '-'), 'error_group', g.error_group) AS filter) f
+CROSS JOIN LATERAL (SELECT jsonb_build_object('error_class', g.error_class, 'channels', coalesce(nullif(g.channel, ''), '-'), 'host', coalesce(g.host, '-'), 'error_group', g.error_group) AS filter) f
 ORDER BY 1, 2, 3;
 SELECT discard_matching('{"error_class": "group"}', 10, 'of the test');
 

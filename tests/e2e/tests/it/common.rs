@@ -40,6 +40,22 @@ pub async fn fire_many(session: &Session, prefix: &str, count: usize) {
     }
 }
 
+/// Letters a-1, a-2, … of ann, which an e-mail server has refused.
+pub async fn add_letters(session: &Session, count: i32) {
+    session
+        .execute(
+            "INSERT INTO pgalert.alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
+                                            delivery_key, accepted_at)
+             SELECT 'a-' || n, 'ann', jsonb_build_object('id', 'a-' || n, 'user_id', 'ann', 'name', E'\\x1b[2Jname', 'message', 'text ' || n),
+                    '550 no', 'smtp.5xx', CASE WHEN n = 1 THEN 'permanent' ELSE 'exhausted' END, '{email}', 'normal', md5(n::text),
+                    pgalert._message_key(), now()
+             FROM generate_series(1, $1) n",
+            &[&count],
+        )
+        .await
+        .unwrap();
+}
+
 /// The first column of the only row.
 pub async fn number(session: &Session, query: &str) -> i64 {
     session.query_one(query, &[]).await.unwrap().get(0)

@@ -13,7 +13,8 @@ use crate::common::{add_recipient, number, texts, LIMIT};
 
 const OPERATOR: (&str, &str) = ("PGALERT_DESK_OPERATOR_TOKEN", "0123456789abcdef-operator");
 const READ_ONLY: (&str, &str) = ("PGALERT_DESK_READ_ONLY_TOKEN", "0123456789abcdef-read-only");
-const PAGES: [&str; 6] = ["/", "/letters", "/errors", "/deliveries", "/recipients", "/gradual"];
+const PAGES: [&str; 7] =
+    ["/", "/letters", "/errors", "/deliveries", "/recipients", "/gradual", "/actions"];
 
 /// A letter of `ann` that has failed; its message is markup.
 async fn failed() -> (Database, Session, Webhook, String) {

@@ -1,10 +1,10 @@
 use e2e::{
     driver::{pgalert_at, run, Ended},
-    Cluster, Database, Session,
+    Cluster, Database,
 };
 use serde_json::Value;
 
-use crate::common::{number, texts};
+use crate::common::{add_letters, number, texts};
 
 async fn pgalert(database: &Database, arguments: &[&str]) -> Ended {
     let mut command = pgalert_at(arguments[0], &database.url("postgres"));
@@ -20,22 +20,6 @@ async fn printed(database: &Database, arguments: &[&str]) -> String {
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// Letters a-1, a-2, … of ann, which an e-mail server has refused.
-async fn add_letters(session: &Session, count: i32) {
-    session
-        .execute(
-            "INSERT INTO pgalert.alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
-                                            delivery_key, accepted_at)
-             SELECT 'a-' || n, 'ann', jsonb_build_object('id', 'a-' || n, 'user_id', 'ann', 'name', E'\\x1b[2Jname', 'message', 'text ' || n),
-                    '550 no', 'smtp.5xx', CASE WHEN n = 1 THEN 'permanent' ELSE 'exhausted' END, '{email}', 'normal', md5(n::text),
-                    pgalert._message_key(), now()
-             FROM generate_series(1, $1) n",
-            &[&count],
-        )
-        .await
-        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,6 +82,22 @@ async fn letters_are_listed_shown_edited_retried_and_discarded() {
         texts(&session, "SELECT action FROM pgalert.operator_log WHERE operator = 'carol'").await,
         ["discard"]
     );
+
+    let listed = lines(&printed(&database, &["dlq", "log", "--json", "--limit", "4"]).await);
+    let actions = listed.iter().map(|one| one["action"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(actions, ["discard", "discard", "retry", "edit"]);
+    for (filter, count) in [
+        (["--operator", "carol"], 1),
+        (["--action", "edit,retry"], 3),
+        (["--letter", &id(0)], 2),
+        (["--older-than", "1 hour"], 0),
+        (["--newer-than", "1 hour"], 5),
+    ] {
+        let listed = printed(&database, &["dlq", "log", "--json", filter[0], filter[1]]).await;
+        assert_eq!(lines(&listed).len(), count, "{filter:?}");
+    }
+    let table = printed(&database, &["dlq", "log", "--action", "retry"]).await;
+    assert!(table.contains("mended") && table.lines().count() == 2, "{table}");
 
     for (arguments, code, expected) in [
         (vec!["dlq", "retry"], 2, "required"),
@@ -188,6 +188,20 @@ async fn status_deliveries_completion_and_man() {
     let key = rows[0]["delivery_key"].as_str().unwrap();
     assert!(printed(&database, &["deliveries", "show", key]).await.contains("delivered"));
     assert!(printed(&database, &["deliveries", "list"]).await.contains(key));
+
+    // A search goes on where 100,000 others lie before what it looks for.
+    session
+        .batch_execute(
+            "INSERT INTO pgalert.alert_deliveries (alert_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+             SELECT 'other', 'h', '[\"email\"]', pgalert._message_key(), 1, 'normal', now() FROM generate_series(1, 100001)",
+        )
+        .await
+        .unwrap();
+    let list = ["deliveries", "list", "--channel", "inapp", "--json"];
+    let found = lines(&printed(&database, &list).await);
+    assert_eq!((found.len(), &found[0]["alert_id"]), (1, &"seen".into()));
+    let pages = ["deliveries", "list", "--limit", "2500", "--json"];
+    assert_eq!(lines(&printed(&database, &pages).await).len(), 2500);
 
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("pgalert.bash");

@@ -14,6 +14,7 @@ mod cron; // the real pg_cron selects due retries
 mod desk; // pages and actions by HTTP: who may, and what comes of it
 mod dkim; // signatures of mails, as another implementation sees them
 mod dlq; // dead letters at a terminal
+mod dump; // counts and the log of actions after each kind of restore
 mod exit; // what cannot be done is said, with its exit code
 mod guard; // recipients' URLs lead to no internal address
 mod health; // /healthz and /readyz in each state
@@ -34,6 +35,7 @@ mod smtp; // a server that breaks off, stalls or lies
 mod stress; // the queue under everything at once: nothing lost, nothing twice
 mod supervisor; // what the service manager is told
 mod templates; // preview, check, and what a broken one costs
+mod terminal; // what is asked and shown on a terminal, and not in a pipe
 mod texts; // texts of users arrive whole
 mod transport; // HTTP servers that do each bad thing
 mod wake; // live inboxes and sleeping drivers

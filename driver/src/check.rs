@@ -8,7 +8,7 @@ use crate::channels::{self, preview};
 use crate::cli::Sample;
 use crate::config::Config;
 use crate::connect::{connect, Params};
-use crate::{database, output, sample};
+use crate::{database, output, sample, traces};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the driver's role must be allowed to call.
@@ -49,6 +49,7 @@ pub async fn check(config: &Config, params: &Params) -> bool {
         }
         Err(error) => list.add(Err(error.to_string())),
     }
+    list.traces(config).await;
     list.right
 }
 
@@ -150,6 +151,19 @@ impl List {
                 Err(text) => Err(format!("{channel}: {text}; `pgalert preview --channel {channel}` tries it with an alert of yours")),
             });
         }
+    }
+
+    async fn traces(&mut self, config: &Config) {
+        let endpoint = &config.traces.endpoint;
+        if endpoint.is_empty() {
+            return;
+        }
+        self.add(match traces::check(config).await {
+            Ok(()) => Ok(format!("traces: {endpoint} takes them")),
+            Err(error) => Err(format!(
+                "traces: {endpoint} does not take them: {error}; traces.endpoint is a collector's port for OTLP by HTTP, usually 4318"
+            )),
+        });
     }
 
     async fn database(&mut self, config: &Config, params: &Params) {

@@ -37,6 +37,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Send alerts as they come, until SIGTERM
+    ///
+    /// Section [traces] of the configuration, or OTEL_EXPORTER_OTLP_ENDPOINT, says where spans of the sends are handed over.
     Run {
         /// Serve /metrics, /healthz and /readyz there, for example on 127.0.0.1:9187; "" for nowhere
         #[arg(long, value_name = "ADDRESS")]
@@ -67,6 +69,9 @@ pub enum Command {
         /// How long the same content is refused, such as "1 hour"; "0" not at all [default: the policy's]
         #[arg(long, value_name = "INTERVAL")]
         dedup_window: Option<String>,
+        /// The span that fires it, as W3C Trace Context has it: spans of its sends are that one's children
+        #[arg(long, value_name = "TRACEPARENT")]
+        traceparent: Option<String>,
     },
     /// Check configuration, database, rights and receivers; says what to do about what is wrong
     Check,

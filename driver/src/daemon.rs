@@ -29,6 +29,7 @@ use crate::observe::{self, Meters, Observed};
 use crate::reporter::{Reporter, Tally};
 use crate::sender::Sender;
 use crate::supervisor::Supervisor;
+use crate::traces::Traces;
 use crate::upkeep;
 
 struct Parts {
@@ -93,6 +94,7 @@ async fn assemble(
     let (mut claims, mut reports) = (link("claims", listens), link("reports", false));
     check::ready(claims.open().await?).await?;
     reports.open().await?;
+    let traces = Traces::configured(config, &worker)?;
     let (progress, told) = mpsc::unbounded_channel();
     let settings = config.worker.clone();
     let claimer = Claimer {
@@ -106,6 +108,7 @@ async fn assemble(
         sender: Sender {
             channels,
             meters: meters.clone(),
+            traces,
             progress,
             tasks: TaskTracker::new(),
             give_up: CancellationToken::new(),
@@ -236,15 +239,18 @@ const STUCK_CLAIM: &str =
 struct UnderWay {
     tasks: TaskTracker,
     give_up: CancellationToken,
+    traces: Traces,
 }
 
 impl UnderWay {
     fn of(sender: &Sender) -> Self {
-        Self { tasks: sender.tasks.clone(), give_up: sender.give_up.clone() }
+        let Sender { tasks, give_up, traces, .. } = sender;
+        Self { tasks: tasks.clone(), give_up: give_up.clone(), traces: traces.clone() }
     }
 }
 
-/// Lets what is in flight end within the grace, then gives up the rest; the reporter reports and releases.
+/// Lets what is in flight end within the grace, then gives up the rest; the reporter reports and releases. What is left of
+/// the traces is handed over after that.
 async fn finish(
     under_way: UnderWay,
     reporter: JoinHandle<Tally>,
@@ -253,7 +259,7 @@ async fn finish(
     in_flight: usize,
 ) -> anyhow::Result<Tally> {
     let grace = config.worker.shutdown_grace;
-    let UnderWay { tasks, give_up } = under_way;
+    let UnderWay { tasks, give_up, traces } = under_way;
     tasks.close();
     if timeout_at(end, tasks.wait()).await.is_err() {
         warn!(
@@ -263,7 +269,9 @@ async fn finish(
         give_up.cancel();
         tasks.wait().await;
     }
-    match tokio::time::timeout(grace.max(Duration::from_secs(5)), reporter).await {
+    let reported = tokio::time::timeout(grace.max(Duration::from_secs(5)), reporter).await;
+    traces.close().await;
+    match reported {
         Ok(tally) => Ok(tally.map_err(|e| Fault::of::<()>("reporter", Err(e)))?),
         Err(_) => bail!("the last outcomes could not be reported: their claims will be taken over and sent again"),
     }

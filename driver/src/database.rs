@@ -123,7 +123,7 @@ pub async fn claim_batch(
     lease: Duration,
 ) -> Result<Option<Claim>, DatabaseError> {
     let sql = "SELECT c.claim_id, c.delivery_key, c.alert_id, c.user_id, c.alert_name, c.message, c.priority, c.channels, \
-               c.recipients, c.alert_data, c.attempt, c.enqueued_at, c.message_id \
+               c.recipients, c.alert_data, c.attempt, c.enqueued_at, c.message_id, c.traceparent \
                FROM pg_catalog.set_config('pgalert.environment', $1, true) AS e (value), \
                LATERAL pgalert.claim_batch(CASE WHEN e.value IS NOT NULL THEN $2 END, $3, $4::interval) AS c";
     let lease = seconds(lease);
@@ -155,6 +155,7 @@ fn message(row: &Row) -> Result<Message, tokio_postgres::Error> {
         attempt: row.try_get(10)?,
         enqueued_at: row.try_get(11)?,
         message_id: row.try_get(12)?,
+        traceparent: row.try_get(13)?,
     })
 }
 
@@ -244,14 +245,16 @@ pub async fn deliver_alert(
     user_id: &str,
     message: &str,
     window: Option<&str>,
+    traceparent: Option<&str>,
 ) -> Result<String, DatabaseError> {
-    let params: [Param; 4] = [
+    let params: [Param; 5] = [
         (&alert, Type::TEXT),
         (&user_id, Type::TEXT),
         (&message, Type::TEXT),
         (&window, Type::TEXT),
+        (&traceparent, Type::TEXT),
     ];
-    let sql = "SELECT pgalert.deliver_alert($1::jsonb, $2, $3, $4::interval)";
+    let sql = "SELECT pgalert.deliver_alert($1::jsonb, $2, $3, $4::interval, $5)";
     Ok(query_one(client, sql, &params).await?.try_get(0)?)
 }
 

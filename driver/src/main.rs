@@ -32,6 +32,7 @@ mod status;
 mod supervisor;
 mod table;
 mod templates;
+mod traces;
 mod upkeep;
 
 use std::io::{self, ErrorKind, Write};
@@ -139,11 +140,12 @@ async fn perform(
                 bail!("stopped by a signal before all was sent: the rest was given back");
             }
         }
-        Command::Deliver { alert, user, message, dedup_window } => {
+        Command::Deliver { alert, user, message, dedup_window, traceparent } => {
             let alert = sample::alert_text(&alert)?;
             let client = connect(&params).await?.client;
-            let window = dedup_window.as_deref();
-            let status = database::deliver_alert(&client, &alert, &user, &message, window).await?;
+            let (window, parent) = (dedup_window.as_deref(), traceparent.as_deref());
+            let status =
+                database::deliver_alert(&client, &alert, &user, &message, window, parent).await?;
             output::line(status)?;
         }
         Command::Check => {

@@ -46,6 +46,7 @@ pub fn message(sample: &Sample) -> anyhow::Result<Message> {
         alert_data: RawValue::from_string(text.trim().to_owned())?,
         attempt: 1,
         enqueued_at: Utc::now(),
+        traceparent: None,
     })
 }
 

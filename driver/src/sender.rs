@@ -17,6 +17,7 @@ use crate::channels::Channels;
 use crate::message::{Claim, Message, Outcome, Recipient, SendError, DEFERRED, FAILED};
 use crate::observe::{InFlight, Meters};
 use crate::route::{Route, Sent};
+use crate::traces::Traces;
 
 /// A message that is being sent. It holds its place among those in flight until all of it is reported.
 pub struct Flight {
@@ -70,6 +71,7 @@ pub enum Progress {
 pub struct Sender {
     pub channels: Channels,
     pub meters: Arc<Meters>,
+    pub traces: Traces,
     pub progress: UnboundedSender<Progress>,
     pub tasks: TaskTracker,
     /// Cancelled when what is in flight is to be given up.
@@ -103,12 +105,12 @@ impl Sender {
             for index in 0..flight.message.channels.len() {
                 let (flight, progress, lost) =
                     (flight.clone(), self.progress.clone(), lost.clone());
-                let meters = self.meters.clone();
+                let (meters, traces) = (self.meters.clone(), self.traces.clone());
                 let route = self.channels.get(flight.message.channels[index].as_str()).cloned();
                 self.tasks.spawn(async move {
                     let name = &flight.message.channels[index];
                     let outcomes = tokio::select! {
-                        outcomes = send_channel(&flight.message, name, route, &meters) => outcomes,
+                        outcomes = send_channel(&flight.message, name, route, &meters, &traces) => outcomes,
                         () = lost.cancelled() => return,
                     };
                     // A closed channel means that the reporter has ended, and with it the process.
@@ -132,9 +134,14 @@ async fn send_channel(
     name: &str,
     route: Option<Arc<Route>>,
     meters: &Meters,
+    traces: &Traces,
 ) -> Vec<Outcome> {
     let recipients = message.recipients.get(name).map(Vec::as_slice).unwrap_or_default();
-    let refused = |error| vec![Outcome::of(message, name, None, Err(error), Default::default())];
+    let refused = |error| {
+        let outcome = Outcome::of(message, name, None, Err(error), Default::default());
+        traces.begin(message, name).end(&outcome);
+        vec![outcome]
+    };
     let outcomes = match route {
         None => refused(SendError::transient(
             "channel_not_configured",
@@ -145,8 +152,10 @@ async fn send_channel(
             "the user has no address for this channel",
         )),
         Some(route) => {
-            join_all(recipients.iter().map(|recipient| send_one(message, name, recipient, &route)))
-                .await
+            let sends = recipients
+                .iter()
+                .map(|recipient| send_one(message, name, recipient, &route, traces));
+            join_all(sends).await
         }
     };
     meters.sent(message, name, &outcomes);
@@ -157,8 +166,16 @@ async fn send_channel(
 }
 
 /// A panic of a channel is this message's failure, not the daemon's.
-async fn send_one(message: &Message, name: &str, recipient: &Recipient, route: &Route) -> Outcome {
-    let sending = AssertUnwindSafe(route.send(message, recipient)).catch_unwind().await;
+async fn send_one(
+    message: &Message,
+    name: &str,
+    recipient: &Recipient,
+    route: &Route,
+    traces: &Traces,
+) -> Outcome {
+    let span = traces.begin(message, name);
+    let sending =
+        span.around(AssertUnwindSafe(route.send(message, recipient)).catch_unwind()).await;
     let Sent { result, took } = sending.unwrap_or_else(|_| Sent {
         result: Err(SendError::transient("internal", "the channel's code panicked")),
         took: Duration::ZERO,
@@ -168,7 +185,9 @@ async fn send_one(message: &Message, name: &str, recipient: &Recipient, route: &
         let error = error.hiding_address(&recipient.address);
         recipient.secrets.iter().fold(error, |error, secret| error.hiding(bare(secret.expose())))
     });
-    Outcome::of(message, name, Some(recipient.recipient_id), result, took)
+    let outcome = Outcome::of(message, name, Some(recipient.recipient_id), result, took);
+    span.end(&outcome);
+    outcome
 }
 
 /// Of a signing secret what is secret.

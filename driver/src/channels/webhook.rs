@@ -19,6 +19,7 @@ use crate::config::{Secret, Webhook};
 use crate::http::{destination, Call, Http};
 use crate::message::{Message, Receipt, Recipient, SendError};
 use crate::templates::{context, Renderer, Templates};
+use crate::traces;
 
 const TEMPLATE: &str = "webhook.json";
 
@@ -78,7 +79,10 @@ impl Channel for WebhookChannel {
         let url = self.http.target(&recipient.address)?;
         let body = body(self.templates.forgiving(), message, &recipient.address)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let headers = headers(message.delivery_key, now, &recipient.secrets, &body)?;
+        let mut headers = headers(message.delivery_key, now, &recipient.secrets, &body)?;
+        if let Some(value) = traces::outgoing() {
+            headers.insert(HeaderName::from_static(traces::TRACEPARENT), value);
+        }
         let call = Call { url, headers, body: body.into_bytes(), trusted: false, repeatable: true };
         self.http.post(call).await?.accepted()
     }

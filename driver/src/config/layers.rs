@@ -12,6 +12,13 @@ use crate::connect::Params;
 /// Variables by name.
 pub type Environment = BTreeMap<String, String>;
 
+/// Variables that others know, too, and their keys. What they set, PGALERT_… sets anew.
+const COMMON: &[(&str, &str, &str)] = &[
+    ("DATABASE_URL", "database", "url"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "traces", "endpoint"),
+    ("OTEL_SERVICE_NAME", "traces", "service_name"),
+];
+
 /// The section whose keys are sections.
 pub const CHANNELS: &str = "channels";
 
@@ -99,6 +106,11 @@ fn overlay_section(
                 return Err(ConfigError::PasswordInUrl { file, key: full, env });
             }
         }
+        // "1" is written for "1.0".
+        let value = match (&known[&key], value) {
+            (Value::Float(_), Value::Integer(whole)) => Value::Float(whole as f64),
+            (_, value) => value,
+        };
         origins.insert(full, name.into());
         known.insert(key, value);
     }
@@ -115,9 +127,11 @@ pub fn overlay_environment(
     env: &Environment,
     origins: &mut BTreeMap<String, String>,
 ) -> Result<(), ConfigError> {
-    if let Some(url) = env.get("DATABASE_URL") {
-        set(table, "database", "url", Value::String(url.clone()));
-        origins.insert("database.url".into(), "DATABASE_URL".into());
+    for (variable, section, key) in COMMON {
+        if let Some(text) = env.get(*variable) {
+            set(table, section, key, Value::String(text.clone()));
+            origins.insert(format!("{section}.{key}"), (*variable).into());
+        }
     }
     for (section, values) in table.iter_mut() {
         let Value::Table(values) = values else { continue };
@@ -148,6 +162,7 @@ fn environment_of_section(
             Value::Integer(_) => {
                 text.parse().map(Value::Integer).map_err(|_| "it is a whole number")
             }
+            Value::Float(_) => text.parse().map(Value::Float).map_err(|_| "it is a number"),
             Value::Boolean(_) => {
                 text.parse().map(Value::Boolean).map_err(|_| "it is true or false")
             }

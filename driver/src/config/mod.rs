@@ -8,6 +8,7 @@ mod layers;
 mod secrets;
 mod sections;
 mod show;
+mod traces;
 mod values;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use secrets::{read_secret, Secret};
 pub use sections::{
     Breaker, Database, Email, Http, Limits, Log, LogFormat, Metrics, Security, Webhook, Worker,
 };
+pub use traces::Traces;
 
 /// The reference of all keys, and their defaults.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -48,6 +50,7 @@ pub struct Config {
     pub channels: BTreeMap<String, JsonChannel>,
     pub templates: Templates,
     pub metrics: Metrics,
+    pub traces: Traces,
     pub desk: Desk,
     pub log: Log,
     /// The effective values, for `pgalert config`.
@@ -116,6 +119,7 @@ impl Config {
         config.slack.token = secret(&config.slack.token, &config.slack.token_file)?;
         config.sms.secret = secret(&config.sms.secret, &config.sms.secret_file)?;
         config.desk.read_tokens()?;
+        config.traces.read_headers()?;
         for channel in config.channels.values_mut().filter(|channel| channel.enabled) {
             channel.secret = secret(&channel.secret, &channel.secret_file)?;
         }
@@ -162,6 +166,7 @@ impl Config {
         ];
         self.sms.check()?;
         self.desk.check()?;
+        self.traces.check()?;
         for (name, channel) in &self.channels {
             channel.check(name)?;
         }

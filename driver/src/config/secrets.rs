@@ -11,7 +11,7 @@ use super::ConfigError;
 pub const HIDDEN: &str = "********";
 /// Keys that are secrets wherever they stand.
 pub const SECRET_KEYS: &[&str] =
-    &["password", "secret", "token", "operator_token", "read_only_token"];
+    &["password", "secret", "token", "operator_token", "read_only_token", "secret_headers"];
 /// Connection strings, which are secrets only where they hold a password.
 pub const URL_KEYS: &[&str] = &["database.url", "desk.database_url"];
 

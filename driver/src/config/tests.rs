@@ -130,3 +130,34 @@ fn the_desk_knows_its_proxies_and_hides_its_tokens() {
         assert!(error.contains(expected) && !error.contains("secret@"), "{error}");
     }
 }
+
+#[test]
+fn traces_go_nowhere_by_default_and_their_headers_are_hidden() {
+    assert_eq!(load("", &[]).unwrap().traces.endpoint, "");
+    let file = "[traces]\nendpoint = \"http://file:4318\"\nsample_ratio = 1\n";
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318"),
+        ("OTEL_SERVICE_NAME", "alerts"),
+        ("PGALERT_TRACES_SAMPLE_RATIO", "0.1"),
+        ("PGALERT_TRACES_SECRET_HEADERS", "api-key=hunter2"),
+    ];
+    let config = load(file, &env).unwrap();
+    assert_eq!(config.traces.endpoint, "http://otel:4318");
+    assert_eq!((config.traces.service_name.as_str(), config.traces.sample_ratio), ("alerts", 0.1));
+    assert_eq!(config.traces.secret_headers(), "api-key=hunter2");
+    assert!(!config.shown().contains("hunter2"), "{}", config.shown());
+    let own = [env[0], ("PGALERT_TRACES_ENDPOINT", "http://own:4318")];
+    assert_eq!(load(file, &own).unwrap().traces.endpoint, "http://own:4318");
+    for (file, expected) in [
+        ("sample_ratio = 1.5", "from 0 to 1"),
+        ("sample_ratio = nan", "from 0 to 1"),
+        ("endpoint = \"127.0.0.1:4318\"", "http or https URL"),
+        ("endpoint = \"https://me:hunter2@otel/\"", "http or https URL"),
+        ("secret_headers = \"api-key=hunter2\"", "PGALERT_TRACES_SECRET_HEADERS"),
+    ] {
+        let error = load(&format!("[traces]\n{file}\n"), &[]).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+    }
+    let bad = load("", &[("PGALERT_TRACES_SAMPLE_RATIO", "often")]).unwrap_err().to_string();
+    assert!(bad.contains("it is a number"), "{bad}");
+}

@@ -34,6 +34,8 @@ pub struct Message {
     pub alert_data: Box<RawValue>,
     pub attempt: i32,
     pub enqueued_at: DateTime<Utc>,
+    /// The caller's span, as W3C Trace Context has it.
+    pub traceparent: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -95,6 +97,7 @@ pub mod tests {
             alert_data: RawValue::from_string("{}".into()).unwrap(),
             attempt: 1,
             enqueued_at: DateTime::UNIX_EPOCH,
+            traceparent: None,
         }
     }
 }

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cluster;
+pub mod collector;
 pub mod desk;
 pub mod driver;
 pub mod mail;
@@ -24,6 +25,7 @@ pub mod tools;
 pub mod webhook;
 
 pub use cluster::{Cluster, Database, Session};
+pub use collector::Collector;
 pub use desk::{Desk, Visitor};
 pub use driver::Driver;
 pub use mail::MailServer;

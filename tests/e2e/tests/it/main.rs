@@ -37,5 +37,6 @@ mod supervisor; // what the service manager is told
 mod templates; // preview, check, and what a broken one costs
 mod terminal; // what is asked and shown on a terminal, and not in a pipe
 mod texts; // texts of users arrive whole
+mod traces; // spans of sends, as another implementation decodes them
 mod transport; // HTTP servers that do each bad thing
 mod wake; // live inboxes and sleeping drivers

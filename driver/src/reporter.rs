@@ -71,17 +71,19 @@ impl Reporter {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut renewal = interval((self.settings.lease / 6).max(SHORTEST_RENEWAL));
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = Vec::new();
         loop {
             tokio::select! {
-                told = progress.recv() => match told {
-                    Some(told) => {
-                        self.note(told);
-                        if self.unreported_outcomes >= self.settings.report_size && !self.refused {
-                            self.report().await;
-                        }
+                // All that came while the last report was under way: a slow database gets fewer and larger ones.
+                count = progress.recv_many(&mut told, usize::MAX) => {
+                    if count == 0 {
+                        break;
                     }
-                    None => break,
-                },
+                    told.drain(..).for_each(|progress| self.note(progress));
+                    if self.unreported_outcomes >= self.settings.report_size && !self.refused {
+                        self.report().await;
+                    }
+                }
                 _ = tick.tick() => self.report().await,
                 _ = renewal.tick() => self.renew().await,
             }

@@ -93,7 +93,7 @@ impl Http {
             }
             scheme => return Err(bad(format!("the recipient's URL is {scheme}, not https"))),
         }
-        uri(&url)?;
+        check_for_names(&url)?;
         Ok(url)
     }
 
@@ -140,14 +140,21 @@ pub fn destination(url: &Url) -> Option<String> {
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-fn uri(url: &Url) -> Result<Uri, SendError> {
-    let bad = |text: &str| SendError::permanent("bad_address", text);
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(bad("the URL holds a user's name or a password, which are not sent"));
+fn check_for_names(url: &Url) -> Result<(), SendError> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(());
     }
+    let text = "the URL holds a user's name or a password, which are not sent";
+    Err(SendError::permanent("bad_address", text))
+}
+
+fn uri(url: &Url) -> Result<Uri, SendError> {
+    check_for_names(url)?;
     let text = url.as_str();
     let text = text.split_once('#').map_or(text, |(text, _)| text);
-    text.parse().map_err(|_| bad("the URL is one that HTTP cannot ask for"))
+    text.parse().map_err(|_| {
+        SendError::permanent("bad_address", "the URL is one that HTTP cannot ask for")
+    })
 }
 
 fn tls_config(ca_file: &str) -> Result<ClientConfig, ConfigError> {

@@ -61,24 +61,12 @@ END
 $$;
 COMMENT ON FUNCTION set_setting(text, text) IS 'Sets time_zone, environment, rotate_bytes or retention; value NULL restores the default. Raises 42704 for an unknown name, 22023 for a value that does not fit.';
 
-CREATE FUNCTION _builtin_policy(name text) RETURNS policies
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-AS $$
-BEGIN
-  RETURN CASE name
-    WHEN 'high' THEN ROW(name, name, '{1 minute,5 minutes,30 minutes,2 hours,12 hours}'::interval[], 0::double precision, interval '24 hours', 1)
-    WHEN 'normal' THEN ROW(name, name, '{5 minutes,30 minutes,2 hours,12 hours,24 hours}'::interval[], 0::double precision, interval '24 hours', 1)
-    WHEN 'low' THEN ROW(name, name, '{30 minutes,2 hours,12 hours,24 hours,48 hours}'::interval[], 0::double precision, interval '24 hours', 1)
-  END;
-END
-$$;
-
 CREATE VIEW all_policies AS
 SELECT p.name, p.lane, p.retry_schedule, p.jitter, p.dedup_window, p.daily_limit FROM policies p
 UNION ALL
 SELECT b.name, b.lane, b.retry_schedule, b.jitter, b.dedup_window, b.daily_limit
-FROM unnest('{high,normal,low}'::text[]) AS n (name) CROSS JOIN LATERAL _builtin_policy(n.name) AS b
-WHERE NOT EXISTS (SELECT FROM policies p WHERE p.name = n.name);
+FROM _builtin_policies() AS b
+WHERE NOT EXISTS (SELECT FROM policies p WHERE p.name = b.name);
 COMMENT ON VIEW all_policies IS 'Policies in force: rows of policies, and the built-in ones that no row replaces.';
 
 CREATE FUNCTION _lane_number(lane text) RETURNS smallint

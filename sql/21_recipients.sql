@@ -1,9 +1,5 @@
 -- Channels beyond the built-in ones, and where users are reached: addresses, and the secrets that messages to them are signed with.
 
-CREATE FUNCTION _builtin_channels() RETURNS text[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT '{inapp,email,slack,sms,webhook}'::text[] $$;
-
 -- Refuses names that neither the extension nor table channels knows.
 CREATE FUNCTION _check_channels(names text[]) RETURNS void
 LANGUAGE plpgsql STABLE

@@ -6,13 +6,6 @@
 -- Functions on the way of every alert are PL/pgSQL, which keeps their plans: a SQL function that is not inlined is planned
 -- anew in each transaction.
 
-CREATE FUNCTION _content_key(content_hash text, user_id text, dedup_key text) RETURNS uuid
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-  SELECT CASE WHEN dedup_key IS NULL THEN _dedup_key('content', content_hash)
-              ELSE _dedup_key('dedup_key', user_id, dedup_key) END
-$$;
-
 -- Reserves keys in the order given and returns those it got; waits for a transaction that holds one uncommitted.
 CREATE FUNCTION _reserve(keys uuid[], until timestamptz[], owners uuid[], at timestamptz) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE

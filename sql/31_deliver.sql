@@ -1,29 +1,38 @@
 -- Fire: an alert becomes a notification, an outbox row, or a suppressed one, in the caller's transaction.
 
--- Everything that a firing needs to know beside the alert, in one look.
+-- What can be known of an alert without a table; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. The keys, lane
+-- and dedup_window are those of the built-in policy (lane: NULL where there is none) and of `day`. plain: nothing else is to be
+-- looked up, its channels and policy being built in, and it has a channel and no expires_at.
+CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text, day text,
+  OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT content_hash text, OUT expires_at text,
+  OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT lane smallint, OUT dedup_window interval,
+  OUT in_app boolean, OUT plain boolean, OUT keys integer)
+LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
+
+CREATE FUNCTION _day(at timestamptz, zone text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$ SELECT to_char(at AT TIME ZONE zone, 'YYYY-MM-DD') $$;
+
+CREATE FUNCTION _day_end(at timestamptz, zone text) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$ SELECT ((at AT TIME ZONE zone)::date + 1)::timestamp AT TIME ZONE zone $$;
+
+CREATE FUNCTION _outbox_slot() RETURNS smallint
+LANGUAGE sql VOLATILE
+AS $$ SELECT coalesce(pg_sequence_last_value('pgalert.outbox_slot'), 0)::smallint $$;
+
+-- What is set that a firing needs to know.
 CREATE FUNCTION _delivery_context(priority text,
-  OUT slot smallint, OUT day text, OUT day_end timestamptz,
-  OUT lane smallint, OUT dedup_window interval, OUT daily_limit integer)
+  OUT day text, OUT day_end timestamptz, OUT lane smallint, OUT dedup_window interval, OUT daily_limit integer)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  zone   text;
-  policy policies;
-  today  date;
+  zone CONSTANT text := setting('time_zone');
+  at   CONSTANT timestamptz := clock_timestamp();
 BEGIN
-  IF pg_sequence_last_value('pgalert.settings_written') IS NOT NULL THEN
-    SELECT s.value, p.name, p.lane, p.dedup_window, p.daily_limit
-    INTO zone, policy.name, policy.lane, policy.dedup_window, policy.daily_limit
-    FROM (SELECT) AS one LEFT JOIN settings s ON s.name = 'time_zone' LEFT JOIN policies p ON p.name = priority;
-  END IF;
-  IF policy.name IS NULL THEN
-    policy := _builtin_policy(priority);
-  END IF;
-  slot := coalesce(pg_sequence_last_value('pgalert.outbox_slot'), 0);
-  lane := _lane_number(policy.lane);
-  dedup_window := policy.dedup_window;
-  daily_limit := policy.daily_limit;
-  IF lane IS NULL THEN
+  SELECT _lane_number(p.lane), p.dedup_window, p.daily_limit INTO lane, dedup_window, daily_limit
+  FROM all_policies p WHERE p.name = priority;
+  IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no policy "%"', priority USING ERRCODE = 'undefined_object',
       DETAIL = 'An alert''s "priority" names its policy.',
       HINT = 'Built in are high, normal and low; add others to pgalert.policies.';
@@ -31,10 +40,8 @@ BEGIN
   IF pg_sequence_last_value('pgalert.first_use_seen') IS NULL THEN
     PERFORM _confirm_first_use();
   END IF;
-  zone := coalesce(zone, _default_setting('time_zone'));
-  today := clock_timestamp() AT TIME ZONE zone;
-  day := to_char(today, 'YYYY-MM-DD');
-  day_end := (today + 1)::timestamp AT TIME ZONE zone;
+  day := _day(at, zone);
+  day_end := _day_end(at, zone);
 END
 $$;
 
@@ -73,6 +80,11 @@ CREATE FUNCTION _expired_before_sending() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 
+CREATE FUNCTION _counted(status text) RETURNS text
+LANGUAGE sql VOLATILE
+AS $$ SELECT CASE WHEN nextval(_counter(status)) > 0 THEN status END $$;
+
+-- Each expression of PL/pgSQL is prepared anew in each transaction, so those that every firing comes by are few.
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -80,91 +92,93 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-  started     CONSTANT timestamptz := clock_timestamp();
-  fired       CONSTANT text[] := _read_alert(alert, user_id, message, traceparent);  -- alert_id, its name, priority …
-  channels    CONSTANT text[] := string_to_array(fired[4], ',');
-  message_key CONSTANT uuid := _message_key();
-  context     record;
-  content     uuid;
-  days        uuid[];
-  day         uuid;
-  held        uuid[];
-  got         integer;
-  verdict     text;
-  data        jsonb;
-  counted     bigint;  -- counts are taken by assignment: it costs less than PERFORM
+  started CONSTANT timestamptz := clock_timestamp();
+  fired   record;
+  context record;
+  expires timestamptz;
+  day_end timestamptz;
+  days    uuid[];
+  held    uuid[];
+  got     integer;
+  verdict text;
+  data    jsonb;
 BEGIN
-  IF dedup_window IS NOT NULL THEN
-    PERFORM _check_window(dedup_window);
+  fired := _read_alert(alert, user_id, message, traceparent, _day(started, _default_setting('time_zone')));
+  IF NOT fired.plain OR dedup_window IS NOT NULL
+     OR pg_sequence_last_value('pgalert.settings_written') IS NOT NULL OR pg_sequence_last_value('pgalert.first_use_seen') IS NULL THEN
+    IF dedup_window IS NOT NULL THEN
+      PERFORM _check_window(dedup_window);
+    END IF;
+    PERFORM _check_channels(fired.channels);
+    context := _delivery_context(fired.priority);
+    IF fired.channels = '{}' THEN
+      RETURN _counted('no_channels');
+    END IF;
+    expires := fired.expires_at::timestamptz;
+    IF expires <= started THEN
+      INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
+                             delivery_key, accepted_at, expires_at, traceparent)
+      VALUES (fired.alert_id, user_id, alert || jsonb_build_object('message', message, 'user_id', user_id), _expired_before_sending(),
+              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, started, expires, traceparent);
+      RETURN _counted('expired');
+    END IF;
+    fired.lane := context.lane;
+    fired.dedup_window := coalesce(dedup_window, context.dedup_window);
+    IF fired.dedup_window = '0' THEN
+      fired.content_key := NULL;
+    END IF;
+    days := _day_keys(user_id, fired.alert_id, context.day, context.daily_limit);
+    day_end := context.day_end;
+    fired.day_key := days[1];
+    fired.keys := num_nonnulls(fired.day_key, fired.content_key);
   END IF;
-  IF NOT channels <@ _builtin_channels() THEN
-    PERFORM _check_channels(channels);
-  END IF;
-  context := _delivery_context(fired[3]);
-  IF channels = '{}' THEN
-    counted := nextval(_counter('no_channels'));
-    RETURN 'no_channels';
-  END IF;
-  data := alert || jsonb_build_object('message', message, 'user_id', user_id);
-  IF fired[7] IS NOT NULL AND fired[7]::timestamptz <= started THEN
-    INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
-                           delivery_key, accepted_at, expires_at, traceparent)
-    VALUES (fired[1], user_id, data, _expired_before_sending(), 'expired', 'expired', channels,
-            fired[3], fired[5], message_key, started, fired[7]::timestamptz, traceparent);
-    counted := nextval(_counter('expired'));
-    RETURN 'expired';
-  END IF;
-  IF coalesce(dedup_window, context.dedup_window) > '0' THEN
-    content := _content_key(fired[5], user_id, fired[6]);
-  END IF;
-  days := _day_keys(user_id, fired[1], context.day, context.daily_limit);
-  day := days[1];
 
   LOOP
     -- Looks before it writes, in one statement: what is suppressed leaves no dead row.
     INSERT INTO dedup_keys AS k (key, expires_at, owner)
-    SELECT w.key, w.until, message_key
-    FROM (VALUES (day, context.day_end), (content, started + coalesce(dedup_window, context.dedup_window))) AS w (key, until)
-    WHERE w.key IS NOT NULL AND NOT EXISTS (SELECT FROM dedup_keys l WHERE l.key = ANY (ARRAY[day, content]) AND l.expires_at > started)
+    SELECT w.key, w.until, fired.message_key
+    FROM (VALUES (fired.day_key, coalesce(day_end, _day_end(started, _default_setting('time_zone')))),
+                 (fired.content_key, started + fired.dedup_window)) AS w (key, until)
+    WHERE w.key IS NOT NULL
+      AND NOT EXISTS (SELECT FROM dedup_keys l WHERE l.key = ANY (ARRAY[fired.day_key, fired.content_key]) AND l.expires_at > started)
     ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner WHERE k.expires_at <= started;
     GET DIAGNOSTICS got = ROW_COUNT;
-    EXIT WHEN got = num_nonnulls(day, content);
+    EXIT WHEN got = fired.keys;
     IF got > 0 THEN
       -- Another session won a key between the look and the reservation: keep nothing.
-      PERFORM _give_back(ARRAY[day, content], ARRAY[message_key, message_key]);
+      PERFORM _give_back(ARRAY[fired.day_key, fired.content_key], ARRAY[fired.message_key, fired.message_key]);
     END IF;
+    days := coalesce(days, ARRAY[fired.day_key]);
     -- Content and day in one look: whoever took the day since an earlier one may have taken it with this content.
-    SELECT array_agg(k.key) INTO held FROM dedup_keys k WHERE k.key = ANY (days || content) AND k.expires_at > started;
-    day := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE held IS NULL OR d <> ALL (held) ORDER BY place LIMIT 1);
-    verdict := CASE WHEN content = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND day IS NULL THEN 'capped' END;
+    SELECT array_agg(k.key) INTO held FROM dedup_keys k WHERE k.key = ANY (days || fired.content_key) AND k.expires_at > started;
+    fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE held IS NULL OR d <> ALL (held) ORDER BY place LIMIT 1);
+    verdict := CASE WHEN fired.content_key = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND fired.day_key IS NULL THEN 'capped' END;
     IF verdict IS NOT NULL THEN
-      INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (fired[1], user_id, verdict, fired[5]);
-      counted := nextval(_counter(verdict));
-      RETURN verdict;
+      INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (fired.alert_id, user_id, verdict, fired.content_hash);
+      RETURN _counted(verdict);
     END IF;
   END LOOP;
 
-  IF 'inapp' = ANY (channels) THEN
+  IF fired.in_app THEN
     INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
-    VALUES (user_id, fired[1], fired[2], message, fired[3], message_key);
+    VALUES (user_id, fired.alert_id, fired.alert_name, message, fired.priority, fired.message_key);
     PERFORM _wake_inbox(user_id);
-    IF channels = '{inapp}' THEN
+    IF fired.channels = '{inapp}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-      VALUES (fired[1], user_id, fired[5], '["inapp"]', message_key, 1, fired[3], started);
-      counted := nextval(_counter('delivered'));
-      RETURN 'delivered';
+      VALUES (fired.alert_id, user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, started);
+      RETURN _counted('delivered');
     END IF;
   END IF;
+  data := alert || jsonb_build_object('message', message, 'user_id', user_id);
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-  VALUES (context.slot, context.lane, _install_id(), message_key, fired[1], user_id, fired[3],
-          array_remove(channels, 'inapp'), CASE WHEN 'inapp' = ANY (channels) THEN '{inapp}' ELSE '{}' END::text[],
-          fired[5], content, day, pg_column_size(data), started, started, fired[7]::timestamptz, traceparent, data);
+  VALUES (_outbox_slot(), fired.lane, _install_id(), fired.message_key, fired.alert_id, user_id, fired.priority,
+          array_remove(fired.channels, 'inapp'), CASE WHEN fired.in_app THEN '{inapp}' ELSE '{}' END::text[],
+          fired.content_hash, fired.content_key, fired.day_key, pg_column_size(data), started, started, expires, traceparent, data);
   IF _drivers_asleep() THEN
     PERFORM _wake_drivers();
   END IF;
-  counted := nextval(_counter('queued'));
-  RETURN 'queued';
+  RETURN _counted('queued');
 END
 $$;
 COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 1 year) replaces the policy''s; traceparent is passed on. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';

@@ -37,16 +37,16 @@ BEGIN
   SELECT array_agg(ROW(
       f.ordinal,
       CASE WHEN f.channels = '{}' THEN 'no_channels' WHEN f.expires_at <= at THEN 'expired' END,
-      _message_key(), f.alert_id, f.alert_name, f.user_id, f.message, f.priority, c.lane, f.channels, f.content_hash,
-      CASE WHEN f.keep_for > '0' OR f.keep_for IS NULL AND c.dedup_window > '0' THEN _content_key(f.content_hash, f.user_id, f.dedup_key) END,
+      f.message_key, f.alert_id, f.alert_name, f.user_id, f.message, f.priority, c.lane, f.channels, f.content_hash,
+      CASE WHEN f.keep_for > '0' OR f.keep_for IS NULL AND c.dedup_window > '0' THEN f.content_key END,
       at + coalesce(f.keep_for, c.dedup_window), _day_keys(f.user_id, f.alert_id, c.day, c.daily_limit), c.day_end, f.expires_at,
       f.traceparent, f.alert_data)::firing ORDER BY f.ordinal)
   INTO firings
   FROM (SELECT e.ordinal, e.user_id, e.message, e.traceparent, (e.element ->> 'dedup_window')::interval AS keep_for,
-               e.fields[1] AS alert_id, e.fields[2] AS alert_name, e.fields[3] AS priority, string_to_array(e.fields[4], ',') AS channels,
-               e.fields[5] AS content_hash, e.fields[6] AS dedup_key, e.fields[7]::timestamptz AS expires_at,
+               (e.fired).alert_id, (e.fired).alert_name, (e.fired).priority, (e.fired).channels, (e.fired).content_hash,
+               (e.fired).content_key, (e.fired).message_key, (e.fired).expires_at::timestamptz,
                (e.element -> 'alert') || jsonb_build_object('message', e.message, 'user_id', e.user_id) AS alert_data
-        FROM (SELECT u.*, _read_alert(u.element -> 'alert', u.user_id, u.message, u.traceparent) AS fields
+        FROM (SELECT u.*, _read_alert(u.element -> 'alert', u.user_id, u.message, u.traceparent, NULL) AS fired
               FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
                            element ->> 'traceparent' AS traceparent
                     FROM unnest(alerts) WITH ORDINALITY AS u (element, ordinal) OFFSET 0) AS u OFFSET 0) AS e OFFSET 0) AS f
@@ -93,7 +93,6 @@ AS $$
 DECLARE
   started   timestamptz := clock_timestamp();
   firings   firing[];
-  context   record;
   pending   integer[];   -- ordinals still to be decided
   settled   integer[] := ARRAY[]::integer[];
   decided   integer[];   -- for each of pending: the place in the day it was admitted to, -1 duplicate, -2 capped
@@ -108,7 +107,6 @@ BEGIN
       HINT = 'Each element is {"alert": {...}, "user_id": "...", "message": "..."}.';
   END IF;
   firings := _prepare_firings_named(alerts, started);
-  SELECT * INTO context FROM _delivery_context('normal');
 
   LOOP
     SELECT array_agg(f.ordinal ORDER BY f.ordinal),
@@ -178,7 +176,7 @@ BEGIN
 
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-  SELECT context.slot, f.lane, _install_id(), f.message_key, f.alert_id, f.user_id, f.priority,
+  SELECT (SELECT _outbox_slot()), f.lane, _install_id(), f.message_key, f.alert_id, f.user_id, f.priority,
          array_remove(f.channels, 'inapp'), CASE WHEN 'inapp' = ANY (f.channels) THEN '{inapp}' ELSE '{}' END::text[],
          f.content_hash, f.content_key, f.day_keys[verdicts[f.ordinal]], pg_column_size(f.alert_data), started, started,
          f.expires_at, f.traceparent, f.alert_data

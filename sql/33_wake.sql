@@ -1,10 +1,6 @@
 -- Waking sleepers. NOTIFY in every enqueue would halve throughput (its lock at commit is cluster-wide), so whoever
 -- sleeps says until when, in a sequence, and only then it is notified.
 
-CREATE FUNCTION _now_ms() RETURNS bigint
-LANGUAGE sql VOLATILE PARALLEL SAFE
-AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint $$;
-
 CREATE FUNCTION _check_nap(nap interval) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 AS $$

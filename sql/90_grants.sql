@@ -85,7 +85,7 @@ GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.
 GRANT EXECUTE ON FUNCTION pgalert.metrics() TO pgalert_driver, pgalert_monitor;
 GRANT EXECUTE ON FUNCTION pgalert.list_channels() TO pgalert_driver, pgalert_operator;
 GRANT SELECT ON pgalert.all_policies TO pgalert_operator, pgalert_monitor;
-GRANT EXECUTE ON FUNCTION pgalert._builtin_policy(text) TO pgalert_operator, pgalert_monitor;  -- all_policies calls it as its reader
+GRANT EXECUTE ON FUNCTION pgalert._builtin_policies() TO pgalert_operator, pgalert_monitor;  -- all_policies calls it as its reader
 
 -- The Rust functions; those in SQL have their comment beside them.
 COMMENT ON FUNCTION pgalert.compute_content_hash(jsonb) IS 'MD5, as 32 hexadecimal digits, of the canonical text of the JSON: equal to that of Python''s json.dumps(data, sort_keys=True). NULL for NULL; raises 54001 beyond 128 levels.';

@@ -11,7 +11,7 @@ use crate::jsonb::JsonbText;
 use crate::{channels, hash};
 
 /// Postgres counts microseconds from 2000, chrono from 1970.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn compute_content_hash(alert_data: JsonbText) -> Result<String, ErrorReport> {

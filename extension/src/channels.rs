@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 use crate::error::{excerpt, Error};
 use crate::json::{describe, read, Entries, Key};
 
+/// Channels that are known without a row of table `channels`.
+pub const BUILTIN: [&str; 5] = ["inapp", "email", "slack", "sms", "webhook"];
+
 /// Names with whether the alert asks for them. `inapp` and `email` are always there.
 pub type Channels<'a> = BTreeMap<Cow<'a, str>, bool>;
 

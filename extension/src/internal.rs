@@ -1,15 +1,19 @@
 //! SQL functions that only `sql/` calls. Like `api`, thin wrappers.
 
-use pgrx::datum::{Array, Uuid};
+use pgrx::datum::{Array, Interval, IntoDatum, Uuid};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{name, pg_extern, VariadicArray};
+use pgrx::{name, pg_extern, pg_sys, VariadicArray};
 
 use crate::admission::{self, Applicant};
 use crate::alert;
+use crate::api::POSTGRES_EPOCH_MICROS;
+use crate::channels;
 use crate::error::Error;
 use crate::jsonb::JsonbText;
 use crate::keys;
+use crate::policy;
+use crate::row::{Row, RowType};
 use crate::snapshot::{self, Range, Snapshot};
 
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -22,41 +26,121 @@ fn _message_key() -> Uuid {
     Uuid::from_bytes(keys::message_key())
 }
 
+#[pg_extern(immutable, parallel_safe)]
+fn _builtin_channels() -> Vec<&'static str> {
+    channels::BUILTIN.to_vec()
+}
+
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
     Ok(alert::enabled(alert.0)?)
 }
 
-/// `{alert_id, alert_name, priority, channels, content_hash, dedup_key, expires_at}`, the channels separated by commas. An array,
-/// since a row would have to be built by name or to come from a set.
-#[pg_extern(immutable, parallel_safe)]
+thread_local! {
+    static READING: RowType<14> = const {
+        RowType::new([
+            (c"alert_id", pg_sys::TEXTOID),
+            (c"alert_name", pg_sys::TEXTOID),
+            (c"priority", pg_sys::TEXTOID),
+            (c"channels", pg_sys::TEXTARRAYOID),
+            (c"content_hash", pg_sys::TEXTOID),
+            (c"expires_at", pg_sys::TEXTOID),
+            (c"message_key", pg_sys::UUIDOID),
+            (c"content_key", pg_sys::UUIDOID),
+            (c"day_key", pg_sys::UUIDOID),
+            (c"lane", pg_sys::INT2OID),
+            (c"dedup_window", pg_sys::INTERVALOID),
+            (c"in_app", pg_sys::BOOLOID),
+            (c"plain", pg_sys::BOOLOID),
+            (c"keys", pg_sys::INT4OID),
+        ])
+    };
+}
+
+#[pg_extern(sql = false)]
 fn _read_alert(
     alert: Option<JsonbText>,
     user_id: Option<&str>,
     message: Option<&str>,
     traceparent: Option<&str>,
-) -> Result<Vec<Option<String>>, ErrorReport> {
+    day: Option<&str>,
+) -> Result<Row, ErrorReport> {
     let firing = alert::read_firing(alert.map(|json| json.0), user_id, message, traceparent)?;
-    Ok(vec![
-        Some(firing.alert_id),
-        firing.alert_name,
-        Some(firing.priority),
-        Some(firing.channels.join(",")),
-        Some(firing.content_hash),
-        firing.dedup_key,
-        firing.expires_at,
-    ])
+    let policy = policy::builtin(&firing.priority);
+    let in_app = firing.channels.iter().any(|name| name == "inapp");
+    let plain = policy.is_some()
+        && firing.expires_at.is_none()
+        && !firing.channels.is_empty()
+        && firing.channels.iter().all(|name| channels::BUILTIN.contains(&name.as_str()));
+    let content_key =
+        keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
+    let day_key =
+        keys::day_key(user_id.unwrap_or_default(), &firing.alert_id, day.unwrap_or_default(), 1);
+    let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
+    Ok(READING.with(|reading| {
+        reading.row([
+            firing.alert_id.into_datum(),
+            firing.alert_name.into_datum(),
+            firing.priority.into_datum(),
+            firing.channels.into_datum(),
+            firing.content_hash.into_datum(),
+            firing.expires_at.into_datum(),
+            uuid(keys::message_key()),
+            uuid(content_key),
+            uuid(day_key),
+            policy.map(|policy| policy.lane).into_datum(),
+            Interval::from_hours(policy::DEDUP_HOURS).into_datum(),
+            in_app.into_datum(),
+            plain.into_datum(),
+            2i32.into_datum(),
+        ])
+    }))
+}
+
+/// Rows for the view `all_policies`, which has those of table `policies` before them.
+#[pg_extern(immutable, parallel_safe)]
+#[allow(clippy::type_complexity)]
+fn _builtin_policies() -> TableIterator<
+    'static,
+    (
+        name!(name, &'static str),
+        name!(lane, &'static str),
+        name!(retry_schedule, Vec<Interval>),
+        name!(jitter, f64),
+        name!(dedup_window, Interval),
+        name!(daily_limit, i32),
+    ),
+> {
+    let row = |policy: &policy::Policy| {
+        let schedule = policy.retry_minutes.map(Interval::from_minutes).to_vec();
+        let window = Interval::from_hours(policy::DEDUP_HOURS);
+        (policy.name, policy.name, schedule, 0.0, window, policy::DAILY_LIMIT)
+    };
+    TableIterator::new(policy::BUILTIN.iter().map(row))
+}
+
+#[pg_extern(volatile, parallel_safe)]
+fn _now_ms() -> i64 {
+    // SAFETY: reads a clock.
+    let micros = unsafe { pg_sys::GetCurrentTimestamp() };
+    (micros + POSTGRES_EPOCH_MICROS) / 1000
+}
+
+#[pg_extern(immutable, parallel_safe)]
+fn _content_key(
+    content_hash: Option<&str>,
+    user_id: Option<&str>,
+    dedup_key: Option<&str>,
+) -> Uuid {
+    Uuid::from_bytes(keys::content_key(content_hash, user_id, dedup_key))
 }
 
 /// Keys of a user's day for one alert, one for each of the messages that the daily limit allows; NULL without a limit.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _day_keys(user_id: &str, alert_id: &str, day: &str, daily_limit: i32) -> Vec<Uuid> {
-    let key = |place: i32| {
-        let place = place.to_string();
-        let parts = ["day", user_id, alert_id, day, &place];
-        Uuid::from_bytes(keys::dedup_key(parts.into_iter().map(Some)))
-    };
-    (1..=daily_limit).map(key).collect()
+    (1..=daily_limit)
+        .map(|place| Uuid::from_bytes(keys::day_key(user_id, alert_id, day, place)))
+        .collect()
 }
 
 /// The arrays are of equal length, one element for a firing.

@@ -12,6 +12,8 @@ mod internal;
 mod json;
 mod jsonb;
 mod keys;
+mod policy;
+mod row;
 mod snapshot;
 
 use pgrx::extension_sql_file;
@@ -34,7 +36,10 @@ extension_sql_file!(
         internal::_dedup_key,
         internal::_message_key,
         internal::_enabled_channels,
-        internal::_read_alert,
+        internal::_builtin_channels,
+        internal::_builtin_policies,
+        internal::_now_ms,
+        internal::_content_key,
         internal::_day_keys,
         internal::_admit,
         internal::_snapshot_with,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures pgalert in a private cluster (fsync on), each figure as a ratio to another of the same run.
-#   tests/bench/run.sh [firing] [claiming] [snapshot] [latency] [wal] [sending] [desk]      default: all
+#   tests/bench/run.sh [firing] [claiming] [snapshot] [latency] [wal] [sending] [tracing] [desk]      default: all
 #   BENCH_MINUTES=5    how long the snapshot is held
 #   BENCH_LETTERS=1000000 BENCH_DELIVERIES=10000000    what the desk looks at
 set -euo pipefail
@@ -103,18 +103,27 @@ if wanted wal; then
     "$(sql -c "SELECT round((pg_current_wal_insert_lsn() - '$before') / 20000)")" "$(sql -c "SELECT round(('$fired'::pg_lsn - '$before') / 20000)")" ''
 fi
 
-if wanted sending; then
-  empty
+if wanted sending || wanted tracing; then
   cargo build --quiet --release --package pgalert-driver
   cargo build --quiet --release --package e2e --bin sending
   target=${CARGO_TARGET_DIR:-$repo/target}/release
   export BENCH_DRIVER=$target/pgalert DATABASE_URL="host=$PGHOST user=postgres dbname=bench"
+fi
+
+if wanted sending; then
+  empty
   read -r driven bare < <("$target/sending" rate 20000)
   line 'pgalert run to a local HTTP sink / the same client in a bare loop, /s' "$driven" "$bare" "$(ratio "$driven" "$bare")"
   read -r half most < <("$target/sending" latency 300)
   line 'commit to receipt, driver asleep: p50, p99 in ms' "$half" "$most" ''
   read -r first least most < <("$target/sending" memory 200000)
   line 'memory of the daemon over 200,000 sends: after a tenth, least, most in MiB' "$first" "$least-$most" "$(ratio "$most" "$first")"
+fi
+
+if wanted tracing; then
+  empty
+  read -r traced untraced part < <("$target/sending" tracing 20000)
+  line 'pgalert run with a tenth of the sends traced / without traces, 9 pairs, /s' "$traced" "$untraced" "$part"
 fi
 
 if wanted desk; then

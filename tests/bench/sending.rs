@@ -1,7 +1,8 @@
 //! How fast the real driver sends, beside the same HTTP client in a bare loop over the same sink; how long a message takes
-//! from its commit to the sink; and what memory the driver keeps. Started by run.sh, which gives a database and a driver.
+//! from its commit to the sink; what memory the driver keeps; and what traces cost. Started by run.sh, which gives a database
+//! and a driver.
 //!
-//!   sending rate MESSAGES · sending latency MESSAGES · sending memory MESSAGES
+//!   sending rate MESSAGES · sending latency MESSAGES · sending memory MESSAGES · sending tracing MESSAGES
 
 // A measurement that cannot be made ends by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -27,6 +28,8 @@ use tokio_postgres::{Client, NoTls};
 const CONCURRENCY: usize = 64;
 /// Rounds of which the median counts.
 const ROUNDS: usize = 3;
+/// Pairs with traces and without.
+const PAIRS: usize = 9;
 const MOST: Duration = Duration::from_secs(300);
 
 /// Takes a request, reads it and answers 204.
@@ -59,7 +62,7 @@ impl Sink {
     }
 }
 
-async fn take(State(sink): State<Arc<Sink>>, _body: String) -> StatusCode {
+async fn take(State(sink): State<Arc<Sink>>, _body: Bytes) -> StatusCode {
     sink.received.fetch_add(1, Ordering::AcqRel);
     sink.arrived.notify_one();
     StatusCode::NO_CONTENT
@@ -70,6 +73,10 @@ struct Driver(Child);
 
 impl Driver {
     fn start() -> Driver {
+        Self::start_with(&[])
+    }
+
+    fn start_with(settings: &[(&str, &str)]) -> Driver {
         let program = std::env::var("BENCH_DRIVER").unwrap();
         let mut command = Command::new(program);
         command
@@ -81,6 +88,7 @@ impl Driver {
             ])
             .env("PGALERT_WEBHOOK_CONCURRENCY", CONCURRENCY.to_string())
             .env("PGALERT_LIMITS_HOST_CONCURRENCY", CONCURRENCY.to_string())
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         Driver(command.spawn().unwrap())
@@ -147,10 +155,15 @@ async fn bare_rate(sink: &Sink, url: &str, messages: usize) -> f64 {
 }
 
 /// From the first to the last receipt: starting the driver does not count.
-async fn driver_rate(sink: &Sink, client: &Client, messages: usize) -> f64 {
+async fn driver_rate(
+    sink: &Sink,
+    client: &Client,
+    messages: usize,
+    settings: &[(&str, &str)],
+) -> f64 {
     fire(client, messages).await;
     let before = sink.count();
-    let driver = Driver::start();
+    let driver = Driver::start_with(settings);
     sink.until(before + 1).await;
     let (first, started) = (sink.count(), Instant::now());
     sink.until(before + messages).await;
@@ -170,7 +183,7 @@ async fn rate(messages: usize) {
     let (mut bare, mut driven) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(bare_rate(&sink, &url, messages).await);
-        driven.push(driver_rate(&sink, &client, messages).await);
+        driven.push(driver_rate(&sink, &client, messages, &[]).await);
     }
     println!("{:.0} {:.0}", median(driven), median(bare));
 }
@@ -218,6 +231,33 @@ async fn memory(messages: usize) {
     println!("{:.1} {least:.1} {most:.1}", seen[0]);
 }
 
+/// Messages a second with a tenth of them traced and without traces, and the median of the pairs' ratios. Which of a pair comes
+/// first changes from pair to pair; the collector takes what it gets.
+async fn tracing(messages: usize) {
+    let ((sink, url), (collector, endpoint)) = (Sink::start().await, Sink::start().await);
+    let client = connect().await;
+    register(&client, &url).await;
+    let tenth =
+        [("PGALERT_TRACES_ENDPOINT", endpoint.as_str()), ("PGALERT_TRACES_SAMPLE_RATIO", "0.1")];
+    driver_rate(&sink, &client, messages, &[]).await; // the first round is slower than all others
+    let (mut on, mut off, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in 0..PAIRS {
+        let (with, without);
+        if pair % 2 == 0 {
+            with = driver_rate(&sink, &client, messages, &tenth).await;
+            without = driver_rate(&sink, &client, messages, &[]).await;
+        } else {
+            without = driver_rate(&sink, &client, messages, &[]).await;
+            with = driver_rate(&sink, &client, messages, &tenth).await;
+        }
+        on.push(with);
+        off.push(without);
+        ratios.push(with / without);
+    }
+    assert!(collector.count() > 0, "no span has come to the collector");
+    println!("{:.0} {:.0} {:.3}", median(on), median(off), median(ratios));
+}
+
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -226,6 +266,7 @@ async fn main() {
         "rate" => rate(messages).await,
         "latency" => latency(messages).await,
         "memory" => memory(messages).await,
+        "tracing" => tracing(messages).await,
         other => panic!("there is no measurement {other}"),
     }
 }

@@ -37,6 +37,10 @@ for name, service in compose["services"].items():
     else:
         check(re.search(r":v?\d+\.\d+", service["image"]), f"compose: the image of {name} has no version")
 
+# The collector that the driver names is one of the services.
+collector = compose["services"]["driver"]["environment"]["PGALERT_TRACES_ENDPOINT"]
+check(re.fullmatch(r"http://(\w+):4318", collector)[1] in compose["services"], f"compose: nothing takes traces at {collector}")
+
 example = (deploy / "compose/env.example").read_text()
 for variable in re.findall(r"^\s+environment: (\w+)$|\$\{(\w+)", (deploy / "compose.yaml").read_text(), re.MULTILINE):
     check(f"{''.join(variable)}=" in example, f"compose/env.example does not have {''.join(variable)}")

@@ -4,6 +4,7 @@ Prints its port, then each export that it takes as one line of JSON, decoded wit
 that does not have VALUE there is refused. Ends with its standard input.
 """
 
+import gzip
 import json
 import sys
 import threading
@@ -45,11 +46,13 @@ class Collector(BaseHTTPRequestHandler):
             return self.answer(401, b"")
         if not right:
             return self.answer(404, b"")
-        request = ExportTraceServiceRequest.FromString(body)
+        compressed = self.headers["Content-Encoding"] == "gzip"
+        request = ExportTraceServiceRequest.FromString(gzip.decompress(body) if compressed else body)
         for found in request.resource_spans:
             line = json.dumps({
                 "resource": attributes(found.resource.attributes),
                 "spans": [span(one) for scope in found.scope_spans for one in scope.spans],
+                "compressed": compressed,
                 "raw": body.decode("latin-1"),
             })
             with printing:

@@ -281,13 +281,16 @@ async fn sigterm_hands_over_what_is_left() {
     let (database, session, _webhook) = start().await;
     let collector = Collector::start();
     let mut command = pgalert("run", &database);
-    traced(&mut command, &collector.url(), "1").env("OTEL_BSP_SCHEDULE_DELAY", "3600000");
+    traced(&mut command, &collector.url(), "1")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "3600000")
+        .env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
     let driver = Driver::start(&mut command);
     fire_many(&session, "disk", 20).await;
     until_delivered(&database, 20, LIMIT).await;
     assert_eq!(collector.exports(), [Value::Null; 0], "the time for the first export has not come");
     assert!(driver.terminate(LIMIT).await.success());
     assert_eq!(collector.spans(20).await.len(), 20);
+    assert!(collector.exports().iter().all(|export| export["compressed"] == true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

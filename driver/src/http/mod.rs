@@ -152,9 +152,8 @@ fn uri(url: &Url) -> Result<Uri, SendError> {
     check_for_names(url)?;
     let text = url.as_str();
     let text = text.split_once('#').map_or(text, |(text, _)| text);
-    text.parse().map_err(|_| {
-        SendError::permanent("bad_address", "the URL is one that HTTP cannot ask for")
-    })
+    text.parse()
+        .map_err(|_| SendError::permanent("bad_address", "the URL is one that HTTP cannot ask for"))
 }
 
 fn tls_config(ca_file: &str) -> Result<ClientConfig, ConfigError> {

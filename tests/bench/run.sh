@@ -108,8 +108,9 @@ if wanted sending; then
   cargo build --quiet --release --package e2e --bin sending
   target=${CARGO_TARGET_DIR:-$repo/target}/release
   export BENCH_DRIVER=$target/pgalert DATABASE_URL="host=$PGHOST user=postgres dbname=bench"
-  read -r driven bare < <("$target/sending" rate 20000)
+  read -r driven bare cpu < <("$target/sending" rate 20000)
   line 'pgalert run to a local HTTP sink / the same client in a bare loop, /s' "$driven" "$bare" "$(ratio "$driven" "$bare")"
+  line 'processor time of the driver for each message, µs' "$cpu" '' ''
   read -r half most < <("$target/sending" latency 300)
   line 'commit to receipt, driver asleep: p50, p99 in ms' "$half" "$most" ''
   read -r first least most < <("$target/sending" memory 200000)

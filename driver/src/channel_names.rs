@@ -9,16 +9,17 @@ use crate::{database, output};
 pub async fn run(client: &Client, command: ChannelsCommand) -> anyhow::Result<()> {
     match command {
         ChannelsCommand::Add { name, description } => {
-            let added = database::add_channel(client, &name, description.as_deref()).await?;
+            let added =
+                database::channels::add_channel(client, &name, description.as_deref()).await?;
             output::line(if added { "added" } else { "known already" })?;
         }
         ChannelsCommand::Remove { name } => {
-            if !database::remove_channel(client, &name).await? {
+            if !database::channels::remove_channel(client, &name).await? {
                 bail!("there is no channel {name}\nhint: `pgalert channels list` shows all");
             }
         }
         ChannelsCommand::List { json } => {
-            let rows = database::list_channels(client).await?;
+            let rows = database::channels::list_channels(client).await?;
             if json {
                 output::line(serde_json::to_string_pretty(&rows)?)?;
             } else {

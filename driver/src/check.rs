@@ -144,7 +144,7 @@ impl List {
                 .map_err(|error| error.to_string())
                 .and_then(|message| {
                     preview::parts(config, &templates, channel, &message, "address")
-                        .map_err(|error| error.message)
+                        .map_err(|error| error.text())
                 });
             self.add(match rendered {
                 Ok(_) => Ok(format!("{channel}: your templates render")),
@@ -195,7 +195,7 @@ impl List {
             Ok(Some(reason)) => self.add(Err(format!("held: {reason}"))),
             Err(error) => self.add(Err(error.to_string())),
         }
-        match database::list_channels(client).await {
+        match database::channels::list_channels(client).await {
             Ok(known) => {
                 let unknown = config.channels.iter().filter(|(name, channel)| {
                     channel.enabled && known.iter().all(|known| known.name != **name)

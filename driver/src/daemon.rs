@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::{mpsc, Mutex, Semaphore};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout_at, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,9 +24,11 @@ use crate::connect::Params;
 use crate::database::{self, DatabaseError};
 use crate::desk;
 use crate::link::Link;
+use crate::loops::{Fault, Loops};
 use crate::observe::{self, Meters, Observed};
 use crate::reporter::{Reporter, Tally};
 use crate::sender::Sender;
+use crate::signals::Signals;
 use crate::supervisor::Supervisor;
 use crate::traces::Traces;
 use crate::upkeep;
@@ -35,41 +36,6 @@ use crate::upkeep;
 struct Parts {
     claimer: Claimer,
     reporter: JoinHandle<Tally>,
-}
-
-/// An internal loop ended by itself: a fault of the program.
-#[derive(Debug, thiserror::Error)]
-#[error("the {part} ended by itself: {reason}")]
-pub struct Fault {
-    part: &'static str,
-    reason: String,
-}
-
-impl Fault {
-    fn of<T>(part: &'static str, ended: Result<T, JoinError>) -> Self {
-        let reason = ended.err().map_or_else(|| "without a reason".into(), |e| e.to_string());
-        Self { part, reason }
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
-        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 type Patience = Option<(Duration, CancellationToken)>;
@@ -133,24 +99,6 @@ fn worker_name() -> String {
     format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
 }
 
-/// `pgalert desk`: until SIGTERM or SIGINT.
-pub async fn serve_desk(config: &Config, params: Arc<Params>) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
-    let server = desk::Server::bind(&config.desk, params).await?;
-    let stop = CancellationToken::new();
-    let mut served = tokio::spawn(server.serve(stop.clone().cancelled_owned()));
-    tokio::select! {
-        name = signals.next() => info!("{name}: stopping"),
-        ended = &mut served => bail!(Fault::of("desk", ended)),
-    }
-    stop.cancel();
-    let _ = tokio::time::timeout(DESK_GRACE, served).await;
-    Ok(())
-}
-
-/// For answers that are under way.
-const DESK_GRACE: Duration = Duration::from_secs(5);
-
 /// Runs until SIGTERM or SIGINT. An internal loop that ends by itself is an error. `desk`: its way to the database, where
 /// it is wanted.
 pub async fn run(
@@ -159,12 +107,13 @@ pub async fn run(
     desk: Option<Arc<Params>>,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let mut desk = match desk {
+    let mut loops = Loops::default();
+    let desk = match desk {
         Some(params) => {
             let server = desk::Server::bind(&config.desk, params).await?;
-            tokio::spawn(server.serve(std::future::pending()))
+            Some(loops.start("desk", server.serve(std::future::pending())))
         }
-        None => tokio::spawn(std::future::pending()),
+        None => None,
     };
     let mut supervisor = Supervisor::of_environment();
     let listener = match config.metrics.listen {
@@ -181,7 +130,7 @@ pub async fn run(
     let upkeep_link = Link::new(params.clone(), "upkeep", false).counted(&meters);
     let upkeep =
         upkeep::run(upkeep_link, config.database.environment.clone(), config.worker.clone());
-    let mut upkeep = tokio::spawn(supervisor.watched("upkeep", upkeep));
+    let upkeep = loops.start("upkeep", supervisor.watched("upkeep", upkeep));
     let (stop, under_way) = (claimer.stop.clone(), UnderWay::of(&claimer.sender));
     let give_up = under_way.give_up.clone();
     let worker = claimer.worker.clone();
@@ -196,7 +145,7 @@ pub async fn run(
     let mut claims = tokio::spawn(supervisor.watched("claimer", claimer.run()));
     if let Some(listener) = listener {
         info!(address = %listener.local_addr()?, "metrics and health are served");
-        tokio::spawn(observe::serve(listener, observed));
+        loops.start("listener of metrics and health", observe::serve(listener, observed));
     }
     supervisor.ready();
     info!(worker, "running");
@@ -205,11 +154,12 @@ pub async fn run(
         name = signals.next() => name,
         ended = &mut claims => bail!(Fault::of("claimer", ended)),
         ended = &mut reporter => bail!(Fault::of("reporter", ended)),
-        ended = &mut upkeep => bail!(Fault::of("upkeep", ended)),
-        ended = &mut desk => bail!(Fault::of("desk", ended)),
+        fault = loops.fault() => bail!(fault),
     };
     supervisor.stopping();
-    desk.abort();
+    if let Some(desk) = desk {
+        desk.abort();
+    }
     info!("{name}: finishing what is in flight; a second signal gives it up");
     tokio::spawn(async move {
         signals.next().await;

@@ -1,72 +1,24 @@
 //! Every call of a SQL function, as one named function each. Statements are unnamed and need no state of the session, so
 //! that a transaction pooler may stand between.
 
+pub mod channels;
+mod error;
 pub mod letters;
+pub mod recipients;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use thiserror::Error;
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use crate::message::{Claim, Message, Outcome};
+pub use error::DatabaseError;
 
 /// A call that takes longer means a connection that is dead or a server that is stuck.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-const LEASE_LOST: &str = "PA001";
-
-#[derive(Debug, Error)]
-pub enum DatabaseError {
-    /// The claim is another worker's now, or ended: what is held of it is to be dropped.
-    #[error("{0}")]
-    LeaseLost(String),
-    /// The server refused the call; the connection is fine.
-    #[error("{message} (SQLSTATE {sqlstate}){hint}")]
-    Refused { sqlstate: String, message: String, hint: String },
-    #[error("the connection to the database was lost: {0}")]
-    Lost(String),
-}
-
-impl From<tokio_postgres::Error> for DatabaseError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        match error.as_db_error() {
-            Some(db) if db.code().code() == LEASE_LOST => {
-                Self::LeaseLost(format!("{}: {}", db.message(), db.detail().unwrap_or_default()))
-            }
-            // Class 57P: the server ends the session. 25006: a standby now, after a failover.
-            Some(db) if db.code().code().starts_with("57P") || db.code().code() == "25006" => {
-                Self::Lost(db.message().into())
-            }
-            Some(db) => Self::Refused {
-                sqlstate: db.code().code().into(),
-                message: db.message().into(),
-                hint: db.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default(),
-            },
-            None => {
-                let cause = std::error::Error::source(&error)
-                    .map(|source| format!(": {source}"))
-                    .unwrap_or_default();
-                Self::Lost(format!("{error}{cause}"))
-            }
-        }
-    }
-}
-
-impl DatabaseError {
-    /// A deadlock, a full disk, a cancelled statement …: the same call may succeed later.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Refused { sqlstate, .. } => {
-                ["40", "53", "55", "57", "58"].iter().any(|class| sqlstate.starts_with(class))
-            }
-            Self::Lost(_) => true,
-            Self::LeaseLost(_) => false,
-        }
-    }
-}
 
 pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
@@ -258,124 +210,6 @@ pub async fn deliver_alert(
     Ok(query_one(client, sql, &params).await?.try_get(0)?)
 }
 
-pub async fn add_recipient(
-    client: &Client,
-    user_id: &str,
-    channel: &str,
-    address: &str,
-    secret: Option<&str>,
-) -> Result<i64, DatabaseError> {
-    let params: [Param; 4] = [
-        (&user_id, Type::TEXT),
-        (&channel, Type::TEXT),
-        (&address, Type::TEXT),
-        (&secret, Type::TEXT),
-    ];
-    let sql = "SELECT pgalert.add_recipient($1, $2, $3, $4)";
-    Ok(query_one(client, sql, &params).await?.try_get(0)?)
-}
-
-pub async fn rotate_secret(
-    client: &Client,
-    recipient_id: i64,
-    secret: &str,
-) -> Result<(), DatabaseError> {
-    let params: [Param; 2] = [(&recipient_id, Type::INT8), (&secret, Type::TEXT)];
-    query_one(client, "SELECT pgalert.rotate_secret($1, $2)", &params).await.map(drop)
-}
-
-/// False when there was no older one.
-pub async fn drop_old_secret(client: &Client, recipient_id: i64) -> Result<bool, DatabaseError> {
-    let params: [Param; 1] = [(&recipient_id, Type::INT8)];
-    Ok(query_one(client, "SELECT pgalert.drop_old_secret($1)", &params).await?.try_get(0)?)
-}
-
-/// False when it was not disabled.
-pub async fn enable_recipient<C: Caller>(client: &C, recipient_id: i64) -> Result<bool, C::Error> {
-    let params: [Param; 1] = [(&recipient_id, Type::INT8)];
-    Ok(query_one(client, "SELECT pgalert.enable_recipient($1)", &params).await?.try_get(0)?)
-}
-
-/// False when the name is known already.
-pub async fn add_channel(
-    client: &Client,
-    name: &str,
-    description: Option<&str>,
-) -> Result<bool, DatabaseError> {
-    let params: [Param; 2] = [(&name, Type::TEXT), (&description, Type::TEXT)];
-    Ok(query_one(client, "SELECT pgalert.add_channel($1, $2)", &params).await?.try_get(0)?)
-}
-
-/// False when there was none of this name.
-pub async fn remove_channel(client: &Client, name: &str) -> Result<bool, DatabaseError> {
-    let params: [Param; 1] = [(&name, Type::TEXT)];
-    Ok(query_one(client, "SELECT pgalert.remove_channel($1)", &params).await?.try_get(0)?)
-}
-
-/// A row of `list_channels()`.
-#[derive(Debug, serde::Serialize)]
-pub struct ListedChannel {
-    pub name: String,
-    pub builtin: bool,
-    pub description: Option<String>,
-}
-
-pub async fn list_channels<C: Caller>(client: &C) -> Result<Vec<ListedChannel>, C::Error> {
-    let sql = "SELECT name, builtin, description FROM pgalert.list_channels()";
-    let row = |row: &Row| -> Result<ListedChannel, tokio_postgres::Error> {
-        Ok(ListedChannel {
-            name: row.try_get(0)?,
-            builtin: row.try_get(1)?,
-            description: row.try_get(2)?,
-        })
-    };
-    let rows = client.call(sql, &[]).await?;
-    Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
-}
-
-/// False when there was none of this id.
-pub async fn remove_recipient(client: &Client, recipient_id: i64) -> Result<bool, DatabaseError> {
-    Ok(query_one(client, "SELECT pgalert.remove_recipient($1)", &[(&recipient_id, Type::INT8)])
-        .await?
-        .try_get(0)?)
-}
-
-/// A row of `list_recipients()`.
-#[derive(Debug, serde::Serialize)]
-pub struct ListedRecipient {
-    pub recipient_id: i64,
-    pub user_id: String,
-    pub channel: String,
-    pub address: String,
-    pub created_at: DateTime<Utc>,
-    /// How many are valid.
-    pub secrets: i32,
-    pub disabled_at: Option<DateTime<Utc>>,
-    pub disabled_reason: Option<String>,
-}
-
-pub async fn list_recipients(
-    client: &Client,
-    user_id: Option<&str>,
-) -> Result<Vec<ListedRecipient>, DatabaseError> {
-    let sql = "SELECT recipient_id, user_id, channel, address, created_at, secrets, disabled_at, disabled_reason \
-               FROM pgalert.list_recipients($1)";
-    let row = |row: &Row| -> Result<ListedRecipient, tokio_postgres::Error> {
-        Ok(ListedRecipient {
-            recipient_id: row.try_get(0)?,
-            user_id: row.try_get(1)?,
-            channel: row.try_get(2)?,
-            address: row.try_get(3)?,
-            created_at: row.try_get(4)?,
-            secrets: row.try_get(5)?,
-            disabled_at: row.try_get(6)?,
-            disabled_reason: row.try_get(7)?,
-        })
-    };
-    let rows = client.call(sql, &[(&user_id, Type::TEXT)]).await?;
-    Ok(rows.iter().map(row).collect::<Result<_, _>>()?)
-}
-
 /// Server version, and the extension's where it is installed.
 pub async fn versions(client: &Client) -> Result<(String, Option<String>), DatabaseError> {
     let sql = "SELECT current_setting('server_version'), (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pgalert')";
@@ -410,25 +244,4 @@ pub async fn missing_rights(
                OR NOT has_function_privilege(to_regprocedure(f), 'EXECUTE')), '{}') FROM unnest($1) AS f";
     let row = query_one(client, sql, &[(&functions, Type::TEXT_ARRAY)]).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadlock_passes_and_a_mistake_does_not() {
-        let refused = |sqlstate: &str| DatabaseError::Refused {
-            sqlstate: sqlstate.into(),
-            message: String::new(),
-            hint: String::new(),
-        };
-        for passes in ["40P01", "40001", "53100", "55P03", "57014", "58030"] {
-            assert!(refused(passes).may_pass(), "{passes}");
-        }
-        for stays in ["22023", "42501", "PA002", "XX000"] {
-            assert!(!refused(stays).may_pass(), "{stays}");
-        }
-        assert!(!DatabaseError::LeaseLost(String::new()).may_pass());
-    }
 }

@@ -18,6 +18,7 @@ mod dlq;
 mod http;
 mod link;
 mod log;
+mod loops;
 mod message;
 mod observe;
 mod output;
@@ -28,6 +29,7 @@ mod route;
 mod sample;
 mod sender;
 mod shell;
+mod signals;
 mod status;
 mod supervisor;
 mod table;
@@ -70,7 +72,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(io::stderr(), "error: {error:#}");
     ExitCode::from(if error.is::<ConfigError>() || error.is::<ParamError>() {
         EX_USAGE
-    } else if error.is::<daemon::Fault>() {
+    } else if error.is::<loops::Fault>() {
         EX_SOFTWARE
     } else {
         1
@@ -134,7 +136,7 @@ async fn perform(
     match command {
         Command::Run { desk: false, .. } => daemon::run(config, params, None).await?,
         Command::Run { desk: true, .. } => daemon::run(config, params, Some(desk)).await?,
-        Command::Desk => daemon::serve_desk(&config, desk).await?,
+        Command::Desk => desk::serve(&config.desk, desk).await?,
         Command::Once => {
             let daemon::Summary { tally, skipped, stopped } = daemon::once(config, params).await?;
             output::line(format_args!(

@@ -9,8 +9,8 @@ use tokio_postgres::Client;
 
 use crate::cli::RecipientsCommand;
 use crate::config::read_secret;
-use crate::database::ListedRecipient;
-use crate::{database, output};
+use crate::database::recipients::{self, ListedRecipient};
+use crate::output;
 
 /// Of a secret that is made here; Standard Webhooks takes 24 to 64.
 const SECRET_BYTES: usize = 32;
@@ -21,7 +21,7 @@ pub async fn run(client: &Client, command: RecipientsCommand) -> anyhow::Result<
             let made = secret.generate_secret.then(new_secret);
             let given = secret.secret_file.as_deref().map(read).transpose()?;
             let secret = made.as_deref().or(given.as_deref());
-            let id = database::add_recipient(client, &user, &channel, &address, secret).await?;
+            let id = recipients::add_recipient(client, &user, &channel, &address, secret).await?;
             match made {
                 Some(secret) => output::line(format_args!("{id}\t{secret}"))?,
                 None => output::line(id)?,
@@ -31,28 +31,28 @@ pub async fn run(client: &Client, command: RecipientsCommand) -> anyhow::Result<
             let given = secret_file.as_deref().map(read).transpose()?;
             let made = given.is_none();
             let secret = given.unwrap_or_else(new_secret);
-            database::rotate_secret(client, recipient_id, &secret).await?;
+            recipients::rotate_secret(client, recipient_id, &secret).await?;
             if made {
                 output::line(secret)?;
             }
         }
         RecipientsCommand::DropOldSecret { recipient_id } => {
-            if !database::drop_old_secret(client, recipient_id).await? {
+            if !recipients::drop_old_secret(client, recipient_id).await? {
                 bail!("recipient {recipient_id} has no older secret\nhint: `pgalert recipients list` shows what has two");
             }
         }
         RecipientsCommand::Enable { recipient_id } => {
-            if !database::enable_recipient(client, recipient_id).await? {
+            if !recipients::enable_recipient(client, recipient_id).await? {
                 bail!("recipient {recipient_id} is not disabled");
             }
         }
         RecipientsCommand::Remove { recipient_id } => {
-            if !database::remove_recipient(client, recipient_id).await? {
+            if !recipients::remove_recipient(client, recipient_id).await? {
                 bail!("there is no recipient {recipient_id}\nhint: `pgalert recipients list` shows all");
             }
         }
         RecipientsCommand::List { user, json } => {
-            let rows = database::list_recipients(client, user.as_deref()).await?;
+            let rows = recipients::list_recipients(client, user.as_deref()).await?;
             if json {
                 output::line(serde_json::to_string_pretty(&rows)?)?;
             } else {

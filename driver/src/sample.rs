@@ -75,14 +75,10 @@ pub async fn test(
             Ok(())
         }
         Err(error) => {
-            let error = error.hiding_address(&recipient.address);
+            let error = recipient.hidden_in(error);
+            let text = error.text();
             let host = error.host.map(|host| format!(" by {host}")).unwrap_or_default();
-            bail!(
-                "not accepted{host} after {ms} ms: {} ({:?}, {})",
-                error.message,
-                error.kind,
-                error.class
-            )
+            bail!("not accepted{host} after {ms} ms: {text} ({:?}, {})", error.kind, error.class)
         }
     }
 }
@@ -90,7 +86,7 @@ pub async fn test(
 pub fn preview(config: &Config, channel: &str, to: &str, sample: &Sample) -> anyhow::Result<()> {
     let templates = channels::templates(config)?;
     let parts = preview::parts(config, &templates, channel, &message(sample)?, to)
-        .map_err(|error| anyhow::anyhow!("{}", error.message))?;
+        .map_err(|error| anyhow::anyhow!("{}", error.text()))?;
     for (name, text) in parts {
         output::line(format_args!("--- {name}\n{text}"))?;
     }

@@ -181,18 +181,10 @@ async fn send_one(
         took: Duration::ZERO,
     });
     // A receiver may say what nobody else is to read.
-    let result = result.map_err(|error| {
-        let error = error.hiding_address(&recipient.address);
-        recipient.secrets.iter().fold(error, |error, secret| error.hiding(bare(secret.expose())))
-    });
+    let result = result.map_err(|error| recipient.hidden_in(error));
     let outcome = Outcome::of(message, name, Some(recipient.recipient_id), result, took);
     span.end(&outcome);
     outcome
-}
-
-/// Of a signing secret what is secret.
-fn bare(secret: &str) -> &str {
-    secret.strip_prefix("whsec_").unwrap_or(secret)
 }
 
 /// One line for each outcome. An error's words may name what is nobody else's business, so they are for debugging.

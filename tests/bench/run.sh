@@ -112,8 +112,9 @@ fi
 
 if wanted sending; then
   empty
-  read -r driven bare < <("$target/sending" rate 20000)
+  read -r driven bare cpu < <("$target/sending" rate 20000)
   line 'pgalert run to a local HTTP sink / the same client in a bare loop, /s' "$driven" "$bare" "$(ratio "$driven" "$bare")"
+  line 'processor time of the driver for each message, µs' "$cpu" '' ''
   read -r half most < <("$target/sending" latency 300)
   line 'commit to receipt, driver asleep: p50, p99 in ms' "$half" "$most" ''
   read -r first least most < <("$target/sending" memory 200000)

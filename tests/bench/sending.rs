@@ -94,6 +94,15 @@ impl Driver {
         Driver(command.spawn().unwrap())
     }
 
+    /// Microseconds of processor time so far.
+    fn cpu(&self) -> f64 {
+        const TICK: f64 = 1e4;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks = fields.split_whitespace().skip(11).take(2); // utime and stime
+        ticks.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() * TICK
+    }
+
     /// KiB of resident memory.
     fn memory(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
@@ -134,16 +143,25 @@ async fn register(client: &Client, url: &str) {
         .unwrap();
 }
 
+/// A request as the driver's is, made once.
 async fn bare_rate(sink: &Sink, url: &str, messages: usize) -> f64 {
     let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(CONCURRENCY)
         .build_http::<Full<Bytes>>();
-    let body = Bytes::from(serde_json::json!({"delivery_key": uuid::Uuid::nil(), "alert_id": "a", "message": "m", "alert": {"name": "VIX above 30",
-        "condition": {"type": "macro", "entity": "VIX", "op": ">", "value": 30}, "channels": ["webhook"]}}).to_string());
+    let (key, message) = (uuid::Uuid::nil().to_string(), "VIX exceeded 30 (current: 32.5)");
+    let alert = serde_json::json!({"id": key, "name": "VIX above 30", "channels": ["webhook"], "user_id": "user-12345", "message": message,
+        "condition": {"type": "macro", "entity": "VIX", "op": ">", "value": 30}});
+    let body = serde_json::json!({"delivery_key": key, "alert_id": key, "alert_name": "VIX above 30", "user_id": "user-12345", "message": message,
+        "priority": "normal", "attempt": 1, "enqueued_at": "2026-01-01T00:00:00.000000Z", "alert": alert});
+    let body = Bytes::from(body.to_string());
     let (before, started) = (sink.count(), Instant::now());
     stream::iter(0..messages)
         .for_each_concurrent(CONCURRENCY, |_| async {
-            let request = Request::post(url).header("content-type", "application/json");
+            let request = Request::post(url)
+                .header("content-type", "application/json")
+                .header("webhook-id", &key)
+                .header("webhook-timestamp", "1767225600")
+                .header("user-agent", "pgalert/0.0.0");
             let answer =
                 client.request(request.body(Full::new(body.clone())).unwrap()).await.unwrap();
             assert!(answer.status().is_success());
@@ -154,22 +172,22 @@ async fn bare_rate(sink: &Sink, url: &str, messages: usize) -> f64 {
     messages as f64 / started.elapsed().as_secs_f64()
 }
 
-/// From the first to the last receipt: starting the driver does not count.
+/// From the first to the last receipt: starting the driver does not count. Messages a second, and the driver's microseconds of
+/// processor time for each.
 async fn driver_rate(
     sink: &Sink,
     client: &Client,
     messages: usize,
     settings: &[(&str, &str)],
-) -> f64 {
+) -> (f64, f64) {
     fire(client, messages).await;
     let before = sink.count();
     let driver = Driver::start_with(settings);
     sink.until(before + 1).await;
-    let (first, started) = (sink.count(), Instant::now());
+    let (first, started, cpu) = (sink.count(), Instant::now(), driver.cpu());
     sink.until(before + messages).await;
-    let rate = (before + messages - first) as f64 / started.elapsed().as_secs_f64();
-    drop(driver);
-    rate
+    let sent = (before + messages - first) as f64;
+    (sent / started.elapsed().as_secs_f64(), (driver.cpu() - cpu) / sent)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -180,12 +198,14 @@ fn median(mut values: Vec<f64>) -> f64 {
 async fn rate(messages: usize) {
     let ((sink, url), client) = (Sink::start().await, connect().await);
     register(&client, &url).await;
-    let (mut bare, mut driven) = (Vec::new(), Vec::new());
+    let (mut bare, mut driven, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(bare_rate(&sink, &url, messages).await);
-        driven.push(driver_rate(&sink, &client, messages, &[]).await);
+        let (rate, each) = driver_rate(&sink, &client, messages, &[]).await;
+        driven.push(rate);
+        cpu.push(each);
     }
-    println!("{:.0} {:.0}", median(driven), median(bare));
+    println!("{:.0} {:.0} {:.0}", median(driven), median(bare), median(cpu));
 }
 
 /// Milliseconds from the answer to COMMIT to the receipt, of messages one at a time: p50, p99.
@@ -244,11 +264,11 @@ async fn tracing(messages: usize) {
     for pair in 0..PAIRS {
         let (with, without);
         if pair % 2 == 0 {
-            with = driver_rate(&sink, &client, messages, &tenth).await;
-            without = driver_rate(&sink, &client, messages, &[]).await;
+            with = driver_rate(&sink, &client, messages, &tenth).await.0;
+            without = driver_rate(&sink, &client, messages, &[]).await.0;
         } else {
-            without = driver_rate(&sink, &client, messages, &[]).await;
-            with = driver_rate(&sink, &client, messages, &tenth).await;
+            without = driver_rate(&sink, &client, messages, &[]).await.0;
+            with = driver_rate(&sink, &client, messages, &tenth).await.0;
         }
         on.push(with);
         off.push(without);

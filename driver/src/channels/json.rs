@@ -52,9 +52,9 @@ pub fn configured(
     let channel = JsonChannel { http, templates, template, settings: settings.clone() };
     // What is wrong whatever the address is shows at the start.
     if !settings.url.is_empty() {
-        channel.url("x").map_err(|error| invalid(error.message))?;
+        channel.url("x").map_err(|error| invalid(error.text()))?;
     }
-    channel.headers("x").map_err(|error| invalid(error.message))?;
+    channel.headers("x").map_err(|error| invalid(error.text()))?;
     Ok(Some(Arc::new(channel)))
 }
 
@@ -149,7 +149,7 @@ impl JsonChannel {
                 }
             }
             if error.kind == ErrorKind::Permanent && !self.settings.hint.is_empty() {
-                error.message = format!("{}; {}", error.message, self.settings.hint);
+                return error.hinting(&self.settings.hint);
             }
             error
         })?;

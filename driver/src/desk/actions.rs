@@ -165,7 +165,7 @@ pub async fn stop_gradual(State(desk): App, Path(id): Path<i64>, form: SignedFor
 pub async fn enable_recipient(State(desk): App, Path(id): Path<i64>, form: SignedForm) -> Answer {
     let mut connection = desk.store.connection().await?;
     let tx = acting(&mut connection, &form.person.name).await?;
-    database::enable_recipient(&tx, id).await?;
+    database::recipients::enable_recipient(&tx, id).await?;
     commit(tx).await?;
     Ok(told("/recipients", "enabled"))
 }

@@ -4,9 +4,11 @@
 //! - `pages`, `query`, `charts`: what is read; `actions`, `edit`, `notice`: what is done, and how it is told
 //! - `store`, `calls`: connections, and each call of the database
 //! - `views`, `assets`, `fault`: templates, the style sheet, what went wrong
+//! - `alone`: the desk in a process of its own
 
 mod access;
 mod actions;
+mod alone;
 mod assets;
 mod charts;
 mod csrf;
@@ -34,6 +36,7 @@ use tracing::info;
 use crate::config::{ConfigError, Desk as Settings};
 use crate::connect::Params;
 use access::Access;
+pub use alone::serve;
 use sign_in::Attempts;
 use store::Store;
 use views::Views;

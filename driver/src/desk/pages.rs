@@ -16,7 +16,8 @@ use super::fault::Fault;
 use super::query::{Fields, Filter, Period, ACTION_KEYS};
 use super::store::reading;
 use super::{charts, notice, Desk};
-use crate::database::{self, letters, ListedChannel};
+use crate::database::channels::ListedChannel;
+use crate::database::{self, letters};
 
 const PAGE: i32 = 50;
 const GROUPS: i32 = 50;
@@ -113,7 +114,7 @@ pub async fn letter(
         Some(key) => letters::delivery_attempts(&tx, key).await?,
         None => Vec::new(),
     };
-    let channels = channel_names(&database::list_channels(&tx).await?, &letter);
+    let channels = channel_names(&database::channels::list_channels(&tx).await?, &letter);
     let alert = serde_json::to_string_pretty(&letter["alert_data"]).unwrap_or_default();
     let title = letter["alert_name"]
         .as_str()

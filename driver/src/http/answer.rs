@@ -27,7 +27,7 @@ pub struct Answer {
 impl Answer {
     /// 2xx is a receipt. Errors quote the body's beginning.
     pub fn accepted(self) -> Result<Receipt, SendError> {
-        let text = format!("{}: {}", self.status, String::from_utf8_lossy(&self.body));
+        let text = self.text();
         if self.status.is_success() {
             return Ok(Receipt { host: self.host, answer: text });
         }
@@ -38,6 +38,13 @@ impl Answer {
         Err(SendError::new(kind_of(self.status, pause), class_of(self.status), text)
             .again_soon(again && self.repeatable)
             .at(self.host))
+    }
+
+    /// Put together without formatting: there is one for each message.
+    fn text(&self) -> String {
+        let body = String::from_utf8_lossy(&self.body);
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        [self.status.as_str(), " ", reason, ": ", &body].concat()
     }
 }
 

@@ -10,7 +10,10 @@ pub struct SendError {
     pub kind: ErrorKind,
     /// Stable, for analysis: `smtp.4xx`, `http.429`, `timeout` …
     pub class: String,
-    pub message: String,
+    /// Whole, until all is hidden that is to be: what is hidden would not be found in a part of it.
+    message: String,
+    /// What the operator may do.
+    hint: String,
     pub host: Option<String>,
     /// A second try is safe and may help soon: see `quick_pause`.
     again: bool,
@@ -39,13 +42,8 @@ impl SendError {
     pub fn new(kind: ErrorKind, class: impl Into<String>, message: impl AsRef<str>) -> Self {
         let class = class.into();
         debug_assert!(classes::is_known(&class), "{class} is no known class");
-        let message = message
-            .as_ref()
-            .chars()
-            .filter(|c| !c.is_control() || *c == ' ')
-            .take(MAX_QUOTE_CHARS)
-            .collect();
-        Self { kind, class, message, host: None, again: false }
+        let message = message.as_ref().chars().filter(|c| !c.is_control()).collect();
+        Self { kind, class, message, hint: String::new(), host: None, again: false }
     }
 
     pub fn transient(class: impl Into<String>, message: impl AsRef<str>) -> Self {
@@ -54,6 +52,21 @@ impl SendError {
 
     pub fn permanent(class: impl Into<String>, message: impl AsRef<str>) -> Self {
         Self::new(ErrorKind::Permanent, class, message)
+    }
+
+    /// As people read it: its beginning, and what they may do.
+    pub fn text(&self) -> String {
+        let mut text: String = self.message.chars().take(MAX_QUOTE_CHARS).collect();
+        if !self.hint.is_empty() {
+            text.push_str("; ");
+            text.push_str(&self.hint);
+        }
+        text
+    }
+
+    pub fn hinting(mut self, hint: &str) -> Self {
+        hint.clone_into(&mut self.hint);
+        self
     }
 
     /// Takes out what nobody is to read who may read errors, where the receiver has quoted it.
@@ -91,5 +104,31 @@ impl SendError {
             ErrorKind::Transient => self.again.then_some(Duration::ZERO),
             ErrorKind::Permanent => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_is_hidden_before_the_quote_is_cut() {
+        let secret = "c2VjcmV0LW9mLWEtcmVjaXBpZW50";
+        for before in MAX_QUOTE_CHARS - secret.len()..=MAX_QUOTE_CHARS {
+            let said = format!("{} {secret} and more", "ü".repeat(before));
+            let error = SendError::permanent("http.4xx", said).hinting("look at it");
+            let text = error.hiding(secret).text();
+            assert!(!text.contains(&secret[..2]), "{before}: {text}");
+            assert!(text.ends_with("; look at it"), "{text}");
+            assert!(text.chars().count() <= MAX_QUOTE_CHARS + "; look at it".len());
+        }
+    }
+
+    #[test]
+    fn an_addresss_path_is_hidden_where_it_stands_alone() {
+        let error = SendError::transient("http.5xx", "no route\nfor /services/T0/B0/secret?a=b");
+        let text =
+            error.hiding_address("https://hooks.example.com/services/T0/B0/secret?a=b").text();
+        assert_eq!(text, "no routefor ********");
     }
 }

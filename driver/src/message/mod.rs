@@ -47,6 +47,17 @@ pub struct Recipient {
     pub secrets: Vec<Secret>,
 }
 
+impl Recipient {
+    /// An error without the address and the secrets, which the receiver may have quoted.
+    pub fn hidden_in(&self, error: SendError) -> SendError {
+        let mut error = error.hiding_address(&self.address);
+        for secret in self.secrets.iter().map(Secret::expose) {
+            error = error.hiding(secret.strip_prefix("whsec_").unwrap_or(secret));
+        }
+        error
+    }
+}
+
 impl Message {
     /// Since it was accepted: the key, a UUID of version 7, begins with that time and stays the same over all retries.
     pub fn age(&self) -> Option<Duration> {

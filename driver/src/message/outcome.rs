@@ -64,8 +64,8 @@ impl Outcome {
                     outcome.outcome = DEFERRED;
                     outcome.retry_after_s = Some(retry_after.as_millis() as f64 / 1e3);
                 }
+                outcome.error = Some(error.text());
                 outcome.error_class = Some(error.class);
-                outcome.error = Some(error.message);
                 outcome.host = error.host;
             }
         }

@@ -20,6 +20,10 @@ use crate::message::SendError;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// What an open breaker puts back comes again at this rate, so that a host's return is no flood, and what is put back once
+/// more while it stays away is no flood of writes.
+const PUT_BACK_PER_SECOND: u32 = 100;
+
 /// How often a message that waits looks whether it should go on waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -45,6 +49,8 @@ pub struct Host {
     /// Messages that may wait for a second try: they hold no place meanwhile.
     second_tries: Semaphore,
     breaker: Mutex<Breaker>,
+    /// Messages put back since the breaker has opened.
+    put_back: AtomicU32,
     load: Mutex<Load>,
     crowd: Arc<Crowd>,
 }
@@ -64,7 +70,11 @@ impl Pass<'_> {
 
     fn give_back(&mut self, health: Health) -> bool {
         let Some(leave) = self.leave.take() else { return false };
-        self.host.breaker.lock().record(leave, health, Instant::now(), self.settings)
+        let changed = self.host.breaker.lock().record(leave, health, Instant::now(), self.settings);
+        if changed {
+            self.host.put_back.store(0, Ordering::Relaxed);
+        }
+        changed
     }
 }
 
@@ -109,6 +119,7 @@ impl Host {
             gate: Gate::new(share),
             second_tries: Semaphore::new(second_tries as usize),
             breaker: Mutex::new(Breaker::new(Instant::now())),
+            put_back: AtomicU32::new(0),
             load: Mutex::default(),
             crowd,
         }
@@ -127,15 +138,23 @@ impl Host {
     /// An early look, before anything is waited for.
     pub fn refusal(&self, settings: &config::Breaker) -> Option<SendError> {
         let now = Instant::now();
-        self.breaker.lock().refuses(now, settings).map(|next| breaker_open(next, now, settings))
+        let next = self.breaker.lock().refuses(now, settings)?;
+        Some(self.breaker_open(next, now, settings))
     }
 
     pub fn admit<'a>(&'a self, settings: &'a config::Breaker) -> Result<Pass<'a>, SendError> {
         let now = Instant::now();
         match self.breaker.lock().admit(now, settings) {
             Ok(leave) => Ok(Pass { host: self, leave: Some(leave), settings }),
-            Err(next) => Err(breaker_open(next, now, settings)),
+            Err(next) => Err(self.breaker_open(next, now, settings)),
         }
+    }
+
+    fn breaker_open(&self, next: Instant, now: Instant, settings: &config::Breaker) -> SendError {
+        let number = self.put_back.fetch_add(1, Ordering::Relaxed);
+        let pause = next.saturating_duration_since(now) + upward(settings.pause / 4);
+        let text = "the host has failed several times in a row: a pause before it is tried again";
+        deferred("breaker_open", text, pause + turn(number, settings.max_pause))
     }
 
     /// A place among those that may send to this host at once. Where that would take too long the message gives way, so
@@ -190,8 +209,53 @@ fn busy(expected: Duration) -> SendError {
     deferred("host_busy", "too many messages wait for this host already", pause)
 }
 
-fn breaker_open(next: Instant, now: Instant, settings: &config::Breaker) -> SendError {
-    let pause = next.saturating_duration_since(now) + upward(settings.pause / 4);
-    let text = "the host has failed several times in a row: a pause before it is tried again";
-    deferred("breaker_open", text, pause)
+/// How long after the first of those put back it is the turn of one of them: within `longest`, however many there are.
+fn turn(number: u32, longest: Duration) -> Duration {
+    let turns = (longest.as_secs_f64() * f64::from(PUT_BACK_PER_SECOND)).max(1.0) as u32;
+    Duration::from_secs(1) * (number % turns) / PUT_BACK_PER_SECOND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gate::Share;
+    use super::*;
+    use crate::message::ErrorKind;
+
+    const SETTINGS: config::Breaker = config::Breaker {
+        failures: 1,
+        pause: Duration::from_secs(40),
+        max_pause: Duration::from_secs(300),
+    };
+
+    /// Seconds until it may be tried.
+    fn put_back(host: &Host) -> u64 {
+        let error = host.refusal(&SETTINGS).unwrap();
+        let ErrorKind::Throttled { retry_after } = error.kind else { panic!("{error:?}") };
+        retry_after.as_secs()
+    }
+
+    #[test]
+    fn what_an_open_breaker_puts_back_comes_again_one_after_another() {
+        let host = Host::new(Share::new(1, 1), 1, Crowd::new(1));
+        let fail = |host: &Host| assert!(host.admit(&SETTINGS).unwrap().record(Health::Dead));
+        fail(&host);
+        let seconds: Vec<u64> = (0..50_000).map(|_| put_back(&host)).collect();
+        assert!((45..=53).contains(&seconds[0]), "{}", seconds[0]);
+        let within =
+            |range: std::ops::Range<u64>| seconds.iter().filter(|s| range.contains(s)).count();
+        assert_eq!(within(40..360), 50_000, "within the longest pause");
+        assert!(
+            (60..340).all(|second| within(second..second + 10) < 2500),
+            "two rounds of 100 a second"
+        );
+    }
+
+    #[test]
+    fn a_turn_is_within_the_longest_pause() {
+        let second = Duration::from_secs(1);
+        assert_eq!(turn(0, 300 * second), Duration::ZERO);
+        assert_eq!(turn(250, 300 * second), second * 5 / 2);
+        assert_eq!(turn(30_000, 300 * second), Duration::ZERO);
+        assert_eq!(turn(7, Duration::ZERO), Duration::ZERO);
+    }
 }

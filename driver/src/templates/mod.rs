@@ -103,8 +103,13 @@ impl Templates {
         names
     }
 
+    /// Asked for each message: the environment's own answer to a name that it does not know is an error, with a text.
+    fn owns(&self, name: &str) -> bool {
+        self.own.templates().any(|(known, _)| known == name)
+    }
+
     pub fn has(&self, name: &str) -> bool {
-        self.own.get_template(name).is_ok() || self.builtin.get_template(name).is_ok()
+        self.owns(name) || self.builtin.get_template(name).is_ok()
     }
 
     /// For what is sent: where the user's template fails, the built-in one is used.
@@ -154,7 +159,7 @@ impl Renderer<'_> {
         context: impl FnOnce() -> Value,
         builtin: Option<impl FnOnce() -> Result<String, SendError>>,
     ) -> Result<String, SendError> {
-        let own = self.templates.own.get_template(name).is_ok();
+        let own = self.templates.owns(name);
         let rendered = own.then(|| self.templates.render_own(name, &context()));
         match (rendered, builtin) {
             (Some(Ok(text)), _) => Ok(text),

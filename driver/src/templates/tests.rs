@@ -79,7 +79,7 @@ fn what_fails_with_an_alert_is_sent_as_the_builtin_has_it() {
         );
     }
     let templates = own("slack.json", r#"{"text": "{{ message }}"}"#).unwrap();
-    let fault = templates.strict().render("slack.json", &with(|_| ())).unwrap_err().message;
+    let fault = templates.strict().render("slack.json", &with(|_| ())).unwrap_err().text();
     assert!(fault.contains("did not render to JSON"), "{fault}");
     assert!(templates.forgiving().render("slack.json", &with(|_| ())).unwrap().contains("blocks"));
 }
@@ -93,7 +93,7 @@ fn a_body_of_the_configuration_without_a_builtin_is_a_permanent_error() {
         (error.kind, error.class.as_str()),
         (crate::message::ErrorKind::Permanent, "template")
     );
-    assert!(error.message.contains("pushover.json"), "{}", error.message);
+    assert!(error.text().contains("pushover.json"), "{}", error.text());
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl HttpClient for Client {
         let call = Call { url, headers, body: body.into(), trusted: true, repeatable: false };
         let http = self.http.clone();
         let answer = self.runtime.spawn(async move { http.post(call).await }).await?;
-        let answer = answer.map_err(|error| error.message)?;
+        let answer = answer.map_err(|error| error.text())?;
         let mut response = Response::new(answer.body.into());
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;

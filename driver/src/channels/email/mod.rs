@@ -123,7 +123,7 @@ impl Channel for EmailChannel {
             Err(error) => Err(format!(
                 "SMTP server {}: {}; check email.host, email.port, email.security and the password",
                 self.host,
-                classify(&error).message
+                classify(&error).text()
             )),
         }
     }

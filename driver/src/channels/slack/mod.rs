@@ -95,7 +95,7 @@ impl Channel for SlackChannel {
         };
         match answer.await {
             Ok(_) => Ok("Slack knows the token".into()),
-            Err(error) => Err(format!("{}; check slack.token", error.message)),
+            Err(error) => Err(format!("{}; check slack.token", error.text())),
         }
     }
 }
@@ -110,7 +110,7 @@ impl SlackChannel {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         if api {
             let Some(authorization) = &self.authorization else {
-                return Err(SendError::permanent(
+                return Err(SendError::transient(
                     "slack.not_authed",
                     "a channel by name needs slack.token; without it the address is an incoming webhook's URL",
                 ));

@@ -6,11 +6,12 @@ use serde::Deserialize;
 
 use crate::message::{ErrorKind, SendError};
 
-/// Of the number, the sender or the account's rights: as they are, it will never go. 20003 and 20404 are the account's.
+/// Of the account, its credentials or its sender, which are the operator's: the messages wait until they are right.
+const OF_THE_ACCOUNT: &[u32] = &[20003, 20404, 21212, 21603, 21659, 21660, 21701, 21703, 21705];
+/// Of the number, the text, or what the account may send there: as they are, it will never go.
 const PERMANENT: &[u32] = &[
-    20003, 20404, 21211, 21212, 21214, 21217, 21219, 21265, 21266, 21401, 21407, 21408, 21421,
-    21601, 21602, 21603, 21604, 21606, 21608, 21610, 21612, 21614, 21617, 21654, 21655, 21659,
-    21660, 21701, 21703, 21705, 21712,
+    21211, 21214, 21217, 21219, 21265, 21266, 21401, 21407, 21408, 21421, 21601, 21602, 21604,
+    21606, 21608, 21610, 21612, 21614, 21617, 21654, 21655, 21712,
 ];
 /// Too many requests, or the sender's queue is full.
 const THROTTLED: &[u32] = &[14107, 20429, 21611, 63018];
@@ -31,7 +32,9 @@ impl Refusal {
     /// None for a code that says no more than the status. `asked` is the pause that the receiver asks for.
     pub fn error(&self, asked: Option<Duration>) -> Option<SendError> {
         let code = self.code?;
-        let kind = if PERMANENT.contains(&code) {
+        let kind = if OF_THE_ACCOUNT.contains(&code) {
+            ErrorKind::Transient
+        } else if PERMANENT.contains(&code) {
             ErrorKind::Permanent
         } else if THROTTLED.contains(&code) {
             ErrorKind::Throttled { retry_after: asked.unwrap_or(PAUSE) }

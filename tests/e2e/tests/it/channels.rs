@@ -81,7 +81,7 @@ async fn slack_takes_what_it_is_sent_by_webhook_and_by_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slacks_refusals_are_permanent_or_throttled() {
+async fn slacks_refusals_are_permanent_throttled_or_wait_for_a_right_token() {
     let slack = Webhook::start().await;
     let api = slack.base();
     let settings = [("SLACK_API_URL", api.as_str()), ("SLACK_TOKEN", "xoxb-secret")];
@@ -103,7 +103,7 @@ async fn slacks_refusals_are_permanent_or_throttled() {
             200,
             r#"{"ok": false, "error": "invalid_auth"}"#,
             "#ops",
-            "(Permanent, slack.invalid_auth)",
+            "(Transient, slack.invalid_auth)",
         ),
         (200, r#"{"ok": false, "error": "ratelimited"}"#, "#ops", "slack.ratelimited)"),
         (200, r#"{"ok": false, "error": "internal_error"}"#, "#ops", "(Transient, slack.other)"),
@@ -169,7 +169,7 @@ async fn twilio_takes_what_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twilios_codes_are_permanent_throttled_or_the_statuss() {
+async fn twilios_codes_are_permanent_throttled_waiting_or_the_statuss() {
     let twilio = Webhook::start().await;
     let base = twilio.base();
     let account = [
@@ -189,6 +189,7 @@ async fn twilios_codes_are_permanent_throttled_or_the_statuss() {
             r#"{"code": 21610, "message": "unsubscribed recipient"}"#,
             "(Permanent, twilio.21610)",
         ),
+        (401, r#"{"code": 20003, "message": "Authenticate"}"#, "(Transient, twilio.20003)"),
         (400, r#"{"code": 99999, "message": "new"}"#, "(Permanent, http.4xx)"),
         (429, r#"{"code": 20429, "message": "Too Many Requests"}"#, "twilio.20429)"),
         (500, r#"{"code": 20500}"#, "(Transient, http.5xx)"),

@@ -10,7 +10,7 @@ use e2e::{
 };
 use serde_json::{json, Value};
 
-use crate::common::{add_recipient, texts, LIMIT};
+use crate::common::{add_recipient, number, texts, until_delivered, LIMIT};
 
 const HOSTS: usize = 10;
 const HANGS: Answer = Answer::after(Duration::from_secs(600));
@@ -103,6 +103,55 @@ async fn nine_hosts_get_theirs_while_one_hangs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn six_hosts_get_theirs_while_four_hang() {
     the_others_get_theirs_beside(4).await;
+}
+
+/// What waits for a host that was dead comes back a bit at a time, and nobody waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_hosts_return_neither_floods_it_nor_keeps_others_waiting() {
+    const FOR_THE_DEAD: usize = 3000;
+    const FOR_EACH_OTHER: usize = 20;
+    let (database, session, dead, others) = start(1, Answer::status(500)).await;
+    let mut command = run(&database);
+    command
+        .env("PGALERT_BREAKER_FAILURES", "3")
+        .env("PGALERT_BREAKER_PAUSE", "2m")
+        .env("PGALERT_WEBHOOK_CONCURRENCY", "1")
+        .env("PGALERT_WORKER_RETRY_INTERVAL", "100ms");
+    let driver = Driver::start(&mut command);
+    fire_to(&session, std::iter::repeat_n(0, FOR_THE_DEAD)).await;
+    let letters = "SELECT count(*) FROM pgalert.alert_dlq WHERE error_class = 'breaker_open'";
+    let put_back = FOR_THE_DEAD as i64 - 3;
+    until("all are put back", LIMIT, async || match number(&session, letters).await {
+        count if count == put_back => Ok(()),
+        count => Err(count),
+    })
+    .await;
+    let most = "SELECT max(n) FROM (SELECT count(*) OVER (ORDER BY next_retry_at RANGE BETWEEN CURRENT ROW AND '1 second' FOLLOWING) AS n
+                                    FROM pgalert.alert_dlq WHERE error_class = 'breaker_open') AS seconds";
+    let most = number(&session, most).await;
+    assert!(most < 250, "{most} of {put_back} are due within one second");
+
+    // The first of them are due. The driver is another one: its breaker is closed, as that of this one would be in time.
+    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
+    dead[0].answer(|_| Answer::OK);
+    let due = "UPDATE pgalert.alert_dlq SET next_retry_at = next_retry_at - (SELECT min(next_retry_at) FROM pgalert.alert_dlq WHERE error_class = 'breaker_open')
+                                                            + clock_timestamp() WHERE error_class = 'breaker_open'";
+    session.execute(due, &[]).await.unwrap();
+    let driver = Driver::start(&mut command);
+    until("the first have come", LIMIT, async || match dead[0].count() {
+        count if count > 3 => Ok(()),
+        count => Err(count),
+    })
+    .await;
+    let rest = HOSTS - 1;
+    fire_to(&session, (0..rest * FOR_EACH_OTHER).map(|number| 1 + number % rest)).await;
+    until_each_has(&others, FOR_EACH_OTHER).await;
+    assert!(dead[0].count() < FOR_THE_DEAD, "the others were kept waiting until all had come");
+    let now =
+        "UPDATE pgalert.alert_dlq SET next_retry_at = clock_timestamp() WHERE state = 'waiting'";
+    session.execute(now, &[]).await.unwrap();
+    until_delivered(&database, (FOR_THE_DEAD + rest * FOR_EACH_OTHER) as i64, LIMIT).await;
+    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
 }
 
 /// Prints the rate at which hosts get theirs, with and without others that hang until their timeout.

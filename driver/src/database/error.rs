@@ -1,0 +1,76 @@
+//! Why a call was not answered, and what that means for the caller.
+
+use thiserror::Error;
+
+const LEASE_LOST: &str = "PA001";
+
+#[derive(Debug, Error)]
+pub enum DatabaseError {
+    /// The claim is another worker's now, or ended: what is held of it is to be dropped.
+    #[error("{0}")]
+    LeaseLost(String),
+    /// The server refused the call; the connection is fine.
+    #[error("{message} (SQLSTATE {sqlstate}){hint}")]
+    Refused { sqlstate: String, message: String, hint: String },
+    #[error("the connection to the database was lost: {0}")]
+    Lost(String),
+}
+
+impl From<tokio_postgres::Error> for DatabaseError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(db) if db.code().code() == LEASE_LOST => {
+                Self::LeaseLost(format!("{}: {}", db.message(), db.detail().unwrap_or_default()))
+            }
+            // Class 57P: the server ends the session. 25006: a standby now, after a failover.
+            Some(db) if db.code().code().starts_with("57P") || db.code().code() == "25006" => {
+                Self::Lost(db.message().into())
+            }
+            Some(db) => Self::Refused {
+                sqlstate: db.code().code().into(),
+                message: db.message().into(),
+                hint: db.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default(),
+            },
+            None => {
+                let cause = std::error::Error::source(&error)
+                    .map(|source| format!(": {source}"))
+                    .unwrap_or_default();
+                Self::Lost(format!("{error}{cause}"))
+            }
+        }
+    }
+}
+
+impl DatabaseError {
+    /// A deadlock, a full disk, a cancelled statement …: the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { sqlstate, .. } => {
+                ["40", "53", "55", "57", "58"].iter().any(|class| sqlstate.starts_with(class))
+            }
+            Self::Lost(_) => true,
+            Self::LeaseLost(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadlock_passes_and_a_mistake_does_not() {
+        let refused = |sqlstate: &str| DatabaseError::Refused {
+            sqlstate: sqlstate.into(),
+            message: String::new(),
+            hint: String::new(),
+        };
+        for passes in ["40P01", "40001", "53100", "55P03", "57014", "58030"] {
+            assert!(refused(passes).may_pass(), "{passes}");
+        }
+        for stays in ["22023", "42501", "PA002", "XX000"] {
+            assert!(!refused(stays).may_pass(), "{stays}");
+        }
+        assert!(!DatabaseError::LeaseLost(String::new()).may_pass());
+    }
+}

@@ -263,6 +263,9 @@ describe("what is done", () => {
       await page.getByRole("button", { name: /^Enable/ }).click();
       assert.match(await notice(page), /again/);
       assert.equal(sql("SELECT disabled_at IS NULL FROM pgalert.recipients WHERE user_id = 'cleo'"), "t");
+      await page.goto("/actions?action=enable_recipient");
+      await follow(page, page.getByRole("link", { name: "webhook of cleo" }));
+      assert.equal(await page.locator("tbody tr").count(), 1);
     });
   });
 

@@ -370,7 +370,7 @@ CREATE TABLE operator_log (
 ) PARTITION BY RANGE (at);
 CREATE TABLE operator_log_default PARTITION OF operator_log (PRIMARY KEY (id, at)) DEFAULT;
 CREATE INDEX ON operator_log_default (dlq_id);
-COMMENT ON TABLE operator_log IS 'Insert-only: what persons did with dead letters: who, what, which letter or filter, how many, why. It holds no message text.';
+COMMENT ON TABLE operator_log IS 'Insert-only: what persons did with dead letters, and addresses that they enabled: who, what, which letter or filter, how many, why. It holds no message text and no address.';
 
 -- Counts are appended to with xid, and read from where the last adding up ended (see 49_added_up.sql).
 CREATE SEQUENCE added_up_id;

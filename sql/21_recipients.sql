@@ -181,10 +181,14 @@ $$;
 CREATE FUNCTION enable_recipient(recipient_id bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
+DECLARE
+  enabled recipients;
 BEGIN
   UPDATE recipients r SET disabled_at = NULL, disabled_reason = NULL
-  WHERE r.recipient_id = enable_recipient.recipient_id AND r.disabled_at IS NOT NULL;
+  WHERE r.recipient_id = enable_recipient.recipient_id AND r.disabled_at IS NOT NULL
+  RETURNING r.* INTO enabled;
   IF FOUND THEN
+    PERFORM _log_action('enable_recipient', 0, detail => jsonb_build_object('recipient_id', recipient_id, 'user_id', enabled.user_id, 'channel', enabled.channel));
     RETURN true;
   END IF;
   IF NOT EXISTS (SELECT FROM recipients r WHERE r.recipient_id = enable_recipient.recipient_id) THEN
@@ -193,7 +197,7 @@ BEGIN
   RETURN false;
 END
 $$;
-COMMENT ON FUNCTION enable_recipient(bigint) IS 'Sends to an address again that was disabled because its receiver said that it is gone for good (HTTP 410). Returns false where it was not disabled. Raises 42704 where there is none of that recipient_id.';
+COMMENT ON FUNCTION enable_recipient(bigint) IS 'Sends to an address again that was disabled because its receiver said that it is gone for good (HTTP 410), and writes it to operator_log. Returns false where it was not disabled. Raises 42704 where there is none of that recipient_id.';
 
 CREATE FUNCTION list_recipients(for_user text DEFAULT NULL)
 RETURNS TABLE (recipient_id bigint, user_id text, channel text, address text, created_at timestamptz, secrets integer,

@@ -26,4 +26,4 @@ BEGIN
   $sql$, condition, max_rows);
 END
 $$;
-COMMENT ON FUNCTION list_actions(jsonb, jsonb, integer) IS 'What persons did with dead letters (operator_log), the newest first, up to max_rows (1 to 10000); after: the cursor of the last row seen. Filter: {"operator", "action", "dlq_id", "older_than": "1 hour", "newer_than"}, all optional; of operator and action several may be given as an array. matching: the filter of an action on many. Raises 22023 for what is no filter.';
+COMMENT ON FUNCTION list_actions(jsonb, jsonb, integer) IS 'What persons did with dead letters and disabled addresses (operator_log), the newest first, up to max_rows (1 to 10000); after: the cursor of the last row seen. Filter: {"operator", "action", "dlq_id", "older_than": "1 hour", "newer_than"}, all optional; of operator and action several may be given as an array. matching: the filter of an action on many. Raises 22023 for what is no filter.';

@@ -6,10 +6,9 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::database::letters;
-use crate::output;
 use crate::table::{cell, json_line, Table};
+use crate::{listing, output};
 
-const PAGE: usize = 1000;
 const COLUMNS: [(&str, &str); 8] = [
     ("AT", "delivered_at"),
     ("ALERT", "alert_id"),
@@ -67,32 +66,14 @@ pub async fn run(client: &Client, command: DeliveriesCommand) -> anyhow::Result<
                 .into_iter()
                 .filter_map(|(key, text)| Some((key.to_owned(), text?.into())))
                 .collect();
-            list(client, &Value::Object(filter), limit, json).await
+            let filter = Value::Object(filter);
+            listing::list(COLUMNS, limit, json, async |after, most| {
+                letters::find_deliveries(client, &filter, after, most).await
+            })
+            .await
         }
         DeliveriesCommand::Show { key, json } => show(client, key, json).await,
     }
-}
-
-async fn list(client: &Client, filter: &Value, limit: usize, json: bool) -> anyhow::Result<()> {
-    let mut table = Table::new(COLUMNS.map(|(heading, _)| heading));
-    let (mut left, mut after) = (limit, None);
-    while left > 0 {
-        let size = left.min(PAGE);
-        let page = letters::find_deliveries(client, filter, after.as_ref(), size as i32).await?;
-        for delivery in &page.rows {
-            if json {
-                output::line(json_line(delivery))?;
-            } else {
-                table.row(COLUMNS.map(|(_, field)| cell(&delivery[field])));
-            }
-        }
-        after = page.next;
-        left = if after.is_none() { 0 } else { left - page.rows.len() };
-    }
-    if !json {
-        output::print(table)?;
-    }
-    Ok(())
 }
 
 async fn show(client: &Client, key: Uuid, json: bool) -> anyhow::Result<()> {

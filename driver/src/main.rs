@@ -17,6 +17,7 @@ mod desk;
 mod dlq;
 mod http;
 mod link;
+mod listing;
 mod log;
 mod loops;
 mod message;

@@ -79,6 +79,7 @@ describe("pages", () => {
           ["deliveries", "/deliveries", "Quiet."],
           ["recipients", "/recipients", "Nobody yet."],
           ["gradual", "/gradual", "None."],
+          ["actions", "/actions", "Nothing was done by hand."],
         ]) {
           await page.goto(path);
           assert.ok(await page.getByText(text, { exact: true }).first().isVisible(), `${name}: ${text}`);
@@ -148,6 +149,29 @@ describe("what is shown", () => {
       await follow(page, page.getByRole("link", { name: "Next page" }));
       const all = [...first, ...(await seen())];
       assert.equal(all.join("\n"), sql("SELECT id FROM pgalert.alert_dlq WHERE state = 'exhausted' AND user_id = 'bob' ORDER BY created_at, id"));
+    });
+  });
+
+  test("a search of deliveries goes on where it found nothing among many", async () => {
+    sql(`INSERT INTO pgalert.alert_deliveries (alert_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+         SELECT 'rare-' || n, 'h', CASE n WHEN 1 THEN '["pager"]' ELSE '["slack"]' END::jsonb, pgalert._message_key(), 1, 'normal', now() FROM generate_series(1, 50001) n`);
+    await withPage({}, async (page) => {
+      await page.goto("/deliveries");
+      await page.getByLabel("Channel").fill("pager");
+      await follow(page, page.getByRole("button", { name: "Show" }));
+      assert.ok(await page.getByText("None so far.").isVisible());
+      assert.match(await page.locator("main").textContent(), /Looked through deliveries as far as those of/);
+      for (const look of LOOKS) {
+        await page.setViewportSize({ width: look.width, height: 844 });
+        await page.emulateMedia({ colorScheme: look.scheme });
+        await check(page, "deliveries, not found yet");
+        await shoot(page, "deliveries-further", look);
+      }
+      await follow(page, page.getByRole("link", { name: "Look further" }));
+      assert.equal(await page.locator("tbody tr").count(), 1);
+      assert.ok(await page.getByRole("link", { name: "rare-1", exact: true }).isVisible());
+      assert.equal(await page.getByRole("link", { name: "Look further" }).count(), 0, "that was the end");
+      assert.equal(await page.getByRole("link", { name: "Next page" }).count(), 0);
     });
   });
 
@@ -239,6 +263,33 @@ describe("what is done", () => {
       await page.getByRole("button", { name: /^Enable/ }).click();
       assert.match(await notice(page), /again/);
       assert.equal(sql("SELECT disabled_at IS NULL FROM pgalert.recipients WHERE user_id = 'cleo'"), "t");
+      await page.goto("/actions?action=enable_recipient");
+      await follow(page, page.getByRole("link", { name: "webhook of cleo" }));
+      assert.equal(await page.locator("tbody tr").count(), 1);
+    });
+  });
+
+  test("a group is all of its letters, and no letter that only looks like them", async () => {
+    const lost = (alert, channels, host) => sql(`
+      INSERT INTO pgalert.alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, host, priority, content_hash, delivery_key, accepted_at)
+      VALUES ('${alert}', 'eve', '{"message": "m"}', 'the modem is silent', 'modem', 'exhausted', '${channels}', ${host}, 'normal', 'h', gen_random_uuid(), now())`);
+    lost("both-1", "{slack,sms}", "NULL");
+    lost("both-2", "{slack,sms}", "NULL");
+    lost("one", "{slack}", "NULL");
+    lost("other", "{slack,sms}", "'modem.example.com'");
+    await withPage({}, async (page) => {
+      const group = page.locator(".group", { hasText: "slack,sms" }).filter({ hasNotText: "modem.example.com" });
+      await page.goto("/errors?error_class=modem");
+      await follow(page, group.getByRole("link", { name: "2 letters" }));
+      assert.equal(await page.locator("tbody tr").count(), 2);
+      assert.match(await page.locator(".head").textContent(), /2 match/);
+      await page.goto("/errors?error_class=modem");
+      await group.getByText("Act on all").click();
+      await group.getByLabel("Reason (needed to discard)").fill("the modem was replaced");
+      await group.getByRole("button", { name: "Discard all" }).click();
+      assert.equal(await notice(page), "2 letters discarded.");
+      assert.equal(sql("SELECT string_agg(alert_id, ' ' ORDER BY alert_id) FROM pgalert.alert_dlq WHERE error_class = 'modem'"), "one other");
+      sql("DELETE FROM pgalert.alert_dlq WHERE error_class = 'modem'");
     });
   });
 
@@ -270,6 +321,44 @@ describe("what is done", () => {
       await until("all have arrived", () => letters("error_class = 'http.5xx'") === 0);
       const alerts = receiver.received.map((one) => one.alert_id);
       assert.equal(new Set(alerts).size, alerts.length, "each was sent once");
+    });
+  });
+});
+
+describe("what was done", () => {
+  test("is listed with who and why, filtered and paged; from a letter one comes to its own", async () => {
+    await withPage({ name: "Grace" }, async (page) => {
+      await page.goto(`/letters/${sql(`${ONE} 'mail-1'`)}`);
+      await page.getByLabel("Reason (may stay empty)").first().fill("the server is back");
+      await page.getByRole("button", { name: "Retry now" }).click();
+      assert.match(await notice(page), /^Queued/);
+      await follow(page, page.getByRole("link", { name: "what persons did with it" }));
+      const row = page.locator("tbody tr");
+      assert.equal(await row.count(), 1);
+      assert.match((await row.textContent()).replace(/\s+/g, " "), /Grace ?retry .*1 ?the server is back/);
+
+      await follow(page, page.getByRole("link", { name: "All", exact: true }));
+      for (const look of LOOKS) {
+        await page.setViewportSize({ width: look.width, height: 844 });
+        await page.emulateMedia({ colorScheme: look.scheme });
+        await check(page, "actions");
+        await shoot(page, "actions", look);
+      }
+      await page.setViewportSize({ width: 1440, height: 900 });
+      await page.getByLabel("What").selectOption("discard");
+      await page.getByLabel("Who").fill("Ada");
+      await follow(page, page.getByRole("button", { name: "Show" }));
+      const discards = "FROM pgalert.operator_log WHERE operator = 'Ada' AND action = 'discard'";
+      assert.equal(await row.count(), Number(sql(`SELECT count(*) ${discards}`)));
+      assert.ok(await page.getByText("the disk was replaced").isVisible());
+
+      sql("INSERT INTO pgalert.operator_log (operator, action, letters) SELECT 'robot', 'retry', n FROM generate_series(1, 70) n");
+      await page.goto("/actions?operator=robot");
+      const seen = async () => page.locator("tbody td[data-label=Letters]").allTextContents();
+      const first = await seen();
+      await follow(page, page.getByRole("link", { name: "Next page" }));
+      const numbers = Array.from({ length: 70 }, (_, n) => String(70 - n));
+      assert.deepEqual([...first, ...(await seen())], numbers);
     });
   });
 });

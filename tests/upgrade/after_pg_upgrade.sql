@@ -22,6 +22,11 @@ BEGIN
   RETURN (SELECT string_agg(n, ' ' ORDER BY n) FROM unnest(names) n);
 END
 $$;
+CREATE FUNCTION counted() RETURNS text LANGUAGE sql AS $$
+  SELECT format('%s delivered, %s failed, %s', sum(deliveries), sum(failed), (SELECT string_agg(letters || ' ' || state, ', ' ORDER BY state) FROM pgalert.dlq_states WHERE letters > 0))
+  FROM pgalert.delivery_stats_hourly
+$$;
+SELECT is('counted before', counted(), '1 delivered, 2 failed, 1 permanent, 1 waiting');
 SELECT is('held', pgalert.hold_reason(), NULL);
 SELECT is('in work', (SELECT string_agg(messages_left || ' by ' || worker, ', ') FROM pgalert.open_claims()), '2 by before');
 SELECT is('claimed at first', work(), 'm6 m7 m8 m9');
@@ -38,4 +43,7 @@ SELECT is('fired anew', fire('m10', 'plain'), 'queued');
 SELECT is('claimed anew', work(), 'm10');
 SELECT is('rotations', (SELECT count(pgalert.rotate_outbox())::text FROM generate_series(1, 3)), '3');
 SELECT is('rows left', (SELECT count(*)::text FROM pgalert.outbox), '0');
+SELECT is('counted, and not added up', counted(), '9 delivered, 2 failed, 1 permanent');
 SELECT is('upkeep', (pgalert.maintain() ? 'partitions_added')::text, 'true');
+SELECT is('counted', counted(), '9 delivered, 2 failed, 1 permanent');
+SELECT is('added up', (SELECT sum(deliveries)::text FROM pgalert.delivery_stats), '9');

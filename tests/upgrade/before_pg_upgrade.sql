@@ -12,6 +12,10 @@ $$;
 SELECT count(fire('m' || n, 'plain')) FROM generate_series(1, 5) n;
 SELECT count(*) FROM pgalert.claim_batch('before', 10, '1 hour');
 SELECT report_each('{"m1": {"outcome": "delivered"}, "m4": {"outcome": "failed"}, "m5": {"outcome": "failed", "permanent": true}}');
+-- What is added up is known by transaction ids of this cluster.
+SET search_path = pgalert, public;
+SELECT _add_up_stats();
+RESET search_path;
 SELECT pgalert.rotate_outbox();
 SELECT fire('m6', 'fast'), fire('m7', 'plain'), fire('m8', 'plain'), fire('m9', 'slow');
 INSERT INTO fired SELECT alert_id, delivery_key FROM pgalert.outbox;

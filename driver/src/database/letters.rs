@@ -22,9 +22,25 @@ where
     Ok(query_one(caller, &format!("SELECT {call}"), params).await?.try_get(0)?)
 }
 
-/// Takes from a row of a list where the next page begins.
-pub fn take_cursor(row: &mut Value) -> Option<Value> {
-    row.as_object_mut()?.remove("cursor")
+/// A part of a list, of which each row has a `cursor`.
+pub struct Page {
+    /// Without their cursors.
+    pub rows: Vec<Value>,
+    /// Where the next page begins; None at the end.
+    pub next: Option<Value>,
+    /// The time of the last delivery looked at, where a search has stopped before it had found enough.
+    pub looked_to: Option<Value>,
+}
+
+impl Page {
+    fn of(mut rows: Vec<Value>, max_rows: i32) -> Self {
+        let full = rows.len() == max_rows as usize;
+        let cursors = rows.iter_mut().map(|row| row.as_object_mut()?.remove("cursor"));
+        let last = cursors.last().flatten();
+        let stopped = rows.pop_if(|last| last.get("id").is_some_and(Value::is_null));
+        let next = last.filter(|_| full || stopped.is_some());
+        Self { rows, next, looked_to: stopped.map(|mut row| row["delivered_at"].take()) }
+    }
 }
 
 /// Names who acts, for operator_log, until the connection ends.
@@ -49,35 +65,37 @@ pub async fn open_claims<C: Caller>(caller: &C) -> Rows<C> {
     rows(caller, "pgalert.open_claims()", &[]).await
 }
 
-/// Each with its `cursor`.
 pub async fn list_dead_letters<C: Caller>(
     caller: &C,
     filter: &Value,
     sort: &str,
     after: Option<&Value>,
     max_rows: i32,
-) -> Rows<C> {
+) -> Result<Page, C::Error> {
     let params: [Param; 4] = [
         (&filter, Type::JSONB),
         (&sort, Type::TEXT),
         (&after, Type::JSONB),
         (&max_rows, Type::INT4),
     ];
-    rows(caller, "pgalert.list_dead_letters($1, $2, $3, $4)", &params).await
+    Ok(Page::of(
+        rows(caller, "pgalert.list_dead_letters($1, $2, $3, $4)", &params).await?,
+        max_rows,
+    ))
 }
 
-/// Whole rows, the oldest first, as import_dead_letters() takes them; each with a `cursor`.
+/// Whole rows, the oldest first, as import_dead_letters() takes them.
 pub async fn export_letters<C: Caller>(
     caller: &C,
     filter: &Value,
     after: Option<&Value>,
     max_rows: i32,
-) -> Rows<C> {
+) -> Result<Page, C::Error> {
     let from = "(SELECT d.*, l.cursor FROM pgalert.list_dead_letters($1, 'oldest', $2, $3) AS l \
                 JOIN pgalert.alert_dlq d ON d.id = l.dlq_id AND d.created_at = l.created_at ORDER BY d.id)";
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&after, Type::JSONB), (&max_rows, Type::INT4)];
-    rows(caller, from, &params).await
+    Ok(Page::of(rows(caller, from, &params).await?, max_rows))
 }
 
 /// Letters of each state.
@@ -103,29 +121,16 @@ pub async fn delivery_attempts<C: Caller>(caller: &C, key: Uuid) -> Rows<C> {
     rows(caller, "pgalert.delivery_attempts($1)", &[(&key, Type::UUID)]).await
 }
 
-/// What one search of the deliveries found.
-pub struct Deliveries {
-    pub rows: Vec<Value>,
-    /// Where the next search begins; None at the end.
-    pub next: Option<Value>,
-    /// The time of the last delivery looked at, where the search has stopped before it had found enough.
-    pub looked_to: Option<Value>,
-}
-
 pub async fn find_deliveries<C: Caller>(
     caller: &C,
     filter: &Value,
     after: Option<&Value>,
     max_rows: i32,
-) -> Result<Deliveries, C::Error> {
+) -> Result<Page, C::Error> {
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&after, Type::JSONB), (&max_rows, Type::INT4)];
-    let mut rows = rows(caller, "pgalert.find_deliveries($1, $2, $3)", &params).await?;
-    let full = rows.len() == max_rows as usize;
-    let last = rows.iter_mut().map(take_cursor).last().flatten();
-    let stopped = rows.pop_if(|last| last["id"].is_null());
-    let next = last.filter(|_| full || stopped.is_some());
-    Ok(Deliveries { rows, next, looked_to: stopped.map(|mut row| row["delivered_at"].take()) })
+    let rows = rows(caller, "pgalert.find_deliveries($1, $2, $3)", &params).await?;
+    Ok(Page::of(rows, max_rows))
 }
 
 pub async fn error_groups<C: Caller>(caller: &C, filter: &Value, max_rows: i32) -> Rows<C> {
@@ -144,16 +149,15 @@ pub async fn recipient_health<C: Caller>(
     rows(caller, "pgalert.recipient_health($1, $2, $3)", &params).await
 }
 
-/// Each with its `cursor`.
 pub async fn list_actions<C: Caller>(
     caller: &C,
     filter: &Value,
     after: Option<&Value>,
     max_rows: i32,
-) -> Rows<C> {
+) -> Result<Page, C::Error> {
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&after, Type::JSONB), (&max_rows, Type::INT4)];
-    rows(caller, "pgalert.list_actions($1, $2, $3)", &params).await
+    Ok(Page::of(rows(caller, "pgalert.list_actions($1, $2, $3)", &params).await?, max_rows))
 }
 
 pub async fn list_gradual_retries<C: Caller>(caller: &C, max_rows: i32) -> Rows<C> {

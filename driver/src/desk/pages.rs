@@ -71,8 +71,7 @@ pub async fn letters(State(desk): App, Extension(person): Extension<Person>, uri
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
     let after = fields.after();
-    let letters =
-        letters::list_dead_letters(&tx, &filter.json(), sort, after.as_ref(), PAGE).await?;
+    let page = letters::list_dead_letters(&tx, &filter.json(), sort, after.as_ref(), PAGE).await?;
     let states = letters::dlq_states(&tx).await?;
     let letters_of = |state: &str| -> i64 {
         let row = states.iter().find(|row| row["state"] == state);
@@ -92,8 +91,8 @@ pub async fn letters(State(desk): App, Extension(person): Extension<Person>, uri
         context! { name => state, letters => letters_of(state), link, current => wanted == *state }
     }));
     let content = context! {
-        title => "Dead letters", letters, chips, sort, matching, more_than => matching >= COUNTED, filter => shown(&filter), filtered => !filter.of_state("").is_empty(),
-        later => later(&filter, "/letters", &letters, &[("sort", sort)]), first => after.map(|_| filter.link("/letters", &[("sort", sort)])),
+        title => "Dead letters", letters => page.rows, chips, sort, matching, more_than => matching >= COUNTED, filter => shown(&filter), filtered => !filter.of_state("").is_empty(),
+        later => later(&filter, "/letters", page.next, &[("sort", sort)]), first => after.map(|_| filter.link("/letters", &[("sort", sort)])),
         here_link => filter.link("/letters", &[("sort", sort)]),
     };
     desk.show("letters.html", "letters", &person, &fields, content)
@@ -179,11 +178,11 @@ pub async fn deliveries(
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
     let after = fields.after();
-    let found = letters::find_deliveries(&tx, &filter.json(), after.as_ref(), PAGE).await?;
-    let later = found.next.map(|next| filter.link("/deliveries", &[("after", &next.to_string())]));
+    let page = letters::find_deliveries(&tx, &filter.json(), after.as_ref(), PAGE).await?;
     let content = context! {
-        title => "Deliveries", deliveries => found.rows, looked_to => found.looked_to,
-        filter => shown(&filter), filtered => !filter.is_empty(), later, first => after.map(|_| filter.link("/deliveries", &[])),
+        title => "Deliveries", deliveries => page.rows, looked_to => page.looked_to,
+        filter => shown(&filter), filtered => !filter.is_empty(),
+        later => later(&filter, "/deliveries", page.next, &[]), first => after.map(|_| filter.link("/deliveries", &[])),
     };
     desk.show("deliveries.html", "deliveries", &person, &fields, content)
 }
@@ -224,10 +223,10 @@ pub async fn actions(State(desk): App, Extension(person): Extension<Person>, uri
     let mut connection = desk.store.connection().await?;
     let tx = reading(&mut connection).await?;
     let after = fields.after();
-    let actions = letters::list_actions(&tx, &filter.json(), after.as_ref(), PAGE).await?;
+    let page = letters::list_actions(&tx, &filter.json(), after.as_ref(), PAGE).await?;
     let content = context! {
-        title => "Actions", actions, filter => shown(&filter), filtered => !filter.is_empty(),
-        later => later(&filter, "/actions", &actions, &[]), first => after.map(|_| filter.link("/actions", &[])),
+        title => "Actions", actions => page.rows, filter => shown(&filter), filtered => !filter.is_empty(),
+        later => later(&filter, "/actions", page.next, &[]), first => after.map(|_| filter.link("/actions", &[])),
     };
     desk.show("actions.html", "actions", &person, &fields, content)
 }
@@ -241,10 +240,14 @@ fn shown(filter: &Filter) -> Content {
     context! { pairs => filter.pairs, ..Content::from_serialize(filter.json()) }
 }
 
-/// The link to what comes after a full page.
-fn later(filter: &Filter, path: &str, rows: &[Value], more: &[(&str, &str)]) -> Option<String> {
-    let last = rows.last().filter(|_| rows.len() == PAGE as usize)?;
-    let cursor = last["cursor"].to_string();
+/// The link to the page that begins there.
+fn later(
+    filter: &Filter,
+    path: &str,
+    next: Option<Value>,
+    more: &[(&str, &str)],
+) -> Option<String> {
+    let cursor = next?.to_string();
     let mut more = more.to_vec();
     more.push(("after", &cursor));
     Some(filter.link(path, &more))

@@ -6,10 +6,9 @@ use uuid::Uuid;
 
 use super::command::{Filter, State};
 use crate::database::letters;
-use crate::output;
 use crate::table::{cell, json_line, Table};
+use crate::{listing, output};
 
-const PAGE: usize = 1000;
 const GROUPS: i32 = 20;
 const COLUMNS: [(&str, &str); 10] = [
     ("ID", "dlq_id"),
@@ -31,26 +30,10 @@ pub async fn list(
     limit: usize,
     json: bool,
 ) -> anyhow::Result<()> {
-    let mut table = Table::new(COLUMNS.map(|(heading, _)| heading));
-    let (mut left, mut after) = (limit, None);
-    while left > 0 {
-        let size = left.min(PAGE);
-        let mut page =
-            letters::list_dead_letters(client, filter, sort, after.as_ref(), size as i32).await?;
-        for letter in &mut page {
-            after = letters::take_cursor(letter);
-            if json {
-                output::line(json_line(letter))?;
-            } else {
-                table.row(COLUMNS.map(|(_, field)| cell(&letter[field])));
-            }
-        }
-        left = if page.len() < size { 0 } else { left - size };
-    }
-    if !json {
-        output::print(table)?;
-    }
-    Ok(())
+    listing::list(COLUMNS, limit, json, async |after, most| {
+        letters::list_dead_letters(client, filter, sort, after, most).await
+    })
+    .await
 }
 
 pub async fn show(client: &Client, id: Uuid, json: bool) -> anyhow::Result<()> {

@@ -29,13 +29,13 @@ pub async fn export(client: &Client, filter: &Value, file: Option<&Path>) -> any
     };
     let mut after = None;
     loop {
-        let mut page = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
-        if page.is_empty() {
-            break;
-        }
-        for letter in &mut page {
-            after = letters::take_cursor(letter);
+        let page = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
+        for letter in &page.rows {
             writeln!(out, "{}", json_line(letter))?;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
     Ok(out.flush()?)

@@ -47,6 +47,7 @@ SELECT pg_temp.error_of(format('SELECT pgalert.rotate_secret(-1, %L)', :'first')
 SELECT _disable_recipient(:a, '410 Gone: ' || repeat('x', 600)), _disable_recipient(:a, 'again');
 SELECT address, disabled_at IS NOT NULL AS disabled, length(disabled_reason), left(disabled_reason, 10) AS reason FROM list_recipients('u1');
 SELECT enable_recipient(:a), enable_recipient(:a);
+SELECT operator = session_user AS by_the_session, action, letters, (detail ->> 'recipient_id')::bigint = :a AS recipient, detail - 'recipient_id' AS detail FROM operator_log;
 SELECT address, disabled_at, disabled_reason FROM list_recipients('u1');
 SELECT pg_temp.error_of('SELECT pgalert.enable_recipient(-1)');
 

@@ -189,7 +189,7 @@ async fn status_deliveries_completion_and_man() {
     assert!(printed(&database, &["deliveries", "show", key]).await.contains("delivered"));
     assert!(printed(&database, &["deliveries", "list"]).await.contains(key));
 
-    // A search goes on where 100,000 others lie before what it looks for.
+    // A search goes on where 100,000 others lie before what it looks for: twice what one call looks at.
     session
         .batch_execute(
             "INSERT INTO pgalert.alert_deliveries (alert_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)

@@ -4,6 +4,7 @@ use std::{net::TcpListener, process::Command, time::Duration};
 
 use e2e::{
     driver::{once, pgalert, pgalert_at, run},
+    until,
     webhook::Answer,
     within, Cluster, Collector, Database, Driver, MailServer, Session, Webhook,
 };
@@ -109,23 +110,18 @@ async fn a_send_is_a_child_of_the_callers_span() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_caller_decides_what_is_traced() {
     let (database, session, _webhook) = start().await;
-    let collector = Collector::start();
     for (ratio, expected) in [("1", vec!["chosen-1", "nobodys-1"]), ("0", vec!["chosen-0"])] {
+        let collector = Collector::start();
         fire_traced(&session, &format!("refused-{ratio}"), "00").await;
         fire_traced(&session, &format!("chosen-{ratio}"), "01").await;
         fire(&session, &format!("nobodys-{ratio}"), &["webhook"]).await;
-        let before = collector.exports().len();
         assert!(once_traced(&database, &collector, ratio).await.starts_with("3 delivered"));
-        collector.spans(if ratio == "1" { 2 } else { 3 }).await;
-        let exports = &collector.exports()[before..];
-        let spans: Vec<Value> =
-            exports.iter().flat_map(|e| e["spans"].as_array().unwrap().clone()).collect();
+        let spans = collector.spans(expected.len()).await;
         assert_eq!(ids(&spans), expected);
-        for span in
-            spans.iter().filter(|span| span["attributes"]["pgalert.alert_id"] == "nobodys-1")
-        {
-            assert_eq!(span["parent_span_id"], "");
-            assert_ne!(span["trace_id"], TRACE);
+        for span in spans {
+            let nobodys = span["attributes"]["pgalert.alert_id"] == "nobodys-1";
+            assert_eq!(span["parent_span_id"] == "", nobodys, "{span}");
+            assert_eq!(span["trace_id"] != TRACE, nobodys, "{span}");
         }
     }
 }
@@ -291,6 +287,27 @@ async fn sigterm_hands_over_what_is_left() {
     assert!(driver.terminate(LIMIT).await.success());
     assert_eq!(collector.spans(20).await.len(), 20);
     assert!(collector.exports().iter().all(|export| export["compressed"] == true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_has_a_span_without_an_outcome() {
+    let (database, session, webhook) = start().await;
+    let collector = Collector::start();
+    webhook.answer(|_| Answer::after(Duration::from_secs(3600)));
+    let mut command = pgalert("run", &database);
+    traced(&mut command, &collector.url(), "0").env("PGALERT_WORKER_SHUTDOWN_GRACE", "100ms");
+    let driver = Driver::start(&mut command);
+    fire_traced(&session, "disk", "01").await;
+    until("it is being sent", LIMIT, async || {
+        (webhook.count() == 1).then_some(()).ok_or("it is not")
+    })
+    .await;
+    assert!(driver.terminate(LIMIT).await.success());
+    let attributes = &collector.spans(1).await[0]["attributes"];
+    assert_eq!(
+        (&attributes["pgalert.attempt"], &attributes["pgalert.outcome"]),
+        (&json!(1), &Value::Null)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

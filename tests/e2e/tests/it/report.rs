@@ -133,11 +133,15 @@ async fn a_lost_lease_ends_the_sending_of_the_rest_of_that_claim() {
     command.env("PGALERT_WEBHOOK_CONCURRENCY", "1").env("PGALERT_WORKER_LEASE", "3s");
     let driver = Driver::start(&mut command);
     until_sent(&webhook, 2).await;
-    let taken = "UPDATE pgalert.claims SET lease_until = now() - interval '1 second' WHERE worker <> 'thief';
+    // With the lanes held, so that the driver neither extends the lease nor takes it over itself meanwhile.
+    let taken = "BEGIN;
+                 LOCK TABLE pgalert.lane_high, pgalert.lane_normal, pgalert.lane_low;
+                 UPDATE pgalert.claims SET lease_until = now() - interval '1 second' WHERE worker <> 'thief';
                  SELECT setval('pgalert.leases_searched_at', 1)";
     session.batch_execute(taken).await.unwrap();
     let stolen = "SELECT count(*) FROM pgalert.claim_batch('thief', 1000, '1 hour')";
     let stolen = number(&session, stolen).await as usize;
+    session.batch_execute("COMMIT").await.unwrap();
     assert!(stolen > ALERTS / 2, "the thief got {stolen}");
     driver.until_logged("lease lost", LIMIT).await;
     // Whatever is still to be sent of the claim stands before this one in the line.

@@ -37,7 +37,7 @@ fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
 }
 
 thread_local! {
-    static READING: RowType<14> = const {
+    static READING: RowType<13> = const {
         RowType::new([
             (c"alert_id", pg_sys::TEXTOID),
             (c"alert_name", pg_sys::TEXTOID),
@@ -52,7 +52,6 @@ thread_local! {
             (c"dedup_window", pg_sys::INTERVALOID),
             (c"in_app", pg_sys::BOOLOID),
             (c"plain", pg_sys::BOOLOID),
-            (c"keys", pg_sys::INT4OID),
         ])
     };
 }
@@ -92,7 +91,6 @@ fn _read_alert(
             Interval::from_hours(policy::DEDUP_HOURS).into_datum(),
             in_app.into_datum(),
             plain.into_datum(),
-            2i32.into_datum(),
         ])
     }))
 }

@@ -56,6 +56,7 @@ thread_local! {
     };
 }
 
+/// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
 fn _read_alert(
     alert: Option<JsonbText>,
@@ -73,8 +74,7 @@ fn _read_alert(
         && firing.channels.iter().all(|name| channels::BUILTIN.contains(&name.as_str()));
     let content_key =
         keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
-    let day_key =
-        keys::day_key(user_id.unwrap_or_default(), &firing.alert_id, day.unwrap_or_default(), 1);
+    let day_key = user_id.zip(day).map(|(user, day)| keys::day_key(user, &firing.alert_id, day, 1));
     let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
     Ok(READING.with(|reading| {
         reading.row([
@@ -86,7 +86,7 @@ fn _read_alert(
             firing.expires_at.into_datum(),
             uuid(keys::message_key()),
             uuid(content_key),
-            uuid(day_key),
+            day_key.and_then(uuid),
             policy.map(|policy| policy.lane).into_datum(),
             Interval::from_hours(policy::DEDUP_HOURS).into_datum(),
             in_app.into_datum(),

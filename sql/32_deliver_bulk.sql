@@ -34,6 +34,9 @@ BEGIN
   FOR named IN SELECT DISTINCT unnest(alerts) -> 'alert' ->> 'priority' AS priority LOOP
     PERFORM _delivery_context(coalesce(named.priority, 'normal'));  -- refuses an unknown policy
   END LOOP;
+  WITH context AS MATERIALIZED (  -- looked up once, not for each element
+    SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x
+  )
   SELECT array_agg(ROW(
       f.ordinal,
       CASE WHEN f.channels = '{}' THEN 'no_channels' WHEN f.expires_at <= at THEN 'expired' END,
@@ -50,7 +53,7 @@ BEGIN
               FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
                            element ->> 'traceparent' AS traceparent
                     FROM unnest(alerts) WITH ORDINALITY AS u (element, ordinal) OFFSET 0) AS u OFFSET 0) AS e OFFSET 0) AS f
-  JOIN (SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x) AS c ON c.name = f.priority;
+  JOIN context c ON c.name = f.priority;
   PERFORM _check_window((element ->> 'dedup_window')::interval) FROM unnest(alerts) element WHERE element ? 'dedup_window';
   PERFORM _check_channels(array_agg(DISTINCT name)) FROM unnest(firings) f, unnest(f.channels) name;
   RETURN firings;

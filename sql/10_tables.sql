@@ -109,11 +109,16 @@ COMMENT ON TABLE recipient_secrets IS 'What messages to an address are signed wi
 -- Fire ---------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE dedup_keys (
-  key        uuid PRIMARY KEY,
-  expires_at timestamptz NOT NULL,
-  owner      uuid NOT NULL
+  content_key   uuid,
+  day_key       uuid,
+  content_until timestamptz,
+  day_until     timestamptz,
+  owner         uuid NOT NULL
 );
-COMMENT ON TABLE dedup_keys IS 'Live reservations of a content or of a user''s day; owner is the delivery_key of the message that holds it.';
+-- The order in which a key is looked for, and waited for.
+CREATE UNIQUE INDEX dedup_keys_content ON dedup_keys (content_key) WHERE content_key IS NOT NULL;
+CREATE UNIQUE INDEX dedup_keys_day ON dedup_keys (day_key) WHERE day_key IS NOT NULL;
+COMMENT ON TABLE dedup_keys IS 'Reservations of a content, of a user''s day, or of both; owner is the delivery_key of the message that holds it.';
 
 CREATE TABLE suppressed_alerts (
   alert_id      text COLLATE "C" NOT NULL,

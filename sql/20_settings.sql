@@ -61,6 +61,8 @@ END
 $$;
 COMMENT ON FUNCTION set_setting(text, text) IS 'Sets time_zone, environment, rotate_bytes or retention; value NULL restores the default. Raises 42704 for an unknown name, 22023 for a value that does not fit.';
 
+ALTER FUNCTION _builtin_policies() ROWS 3;
+
 CREATE VIEW all_policies AS
 SELECT p.name, p.lane, p.retry_schedule, p.jitter, p.dedup_window, p.daily_limit FROM policies p
 UNION ALL

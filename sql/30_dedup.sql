@@ -1,37 +1,49 @@
--- Deduplication. A reservation is a row of dedup_keys; the unique key decides every race.
+-- Deduplication. A reservation is a row of dedup_keys; its unique keys decide every race.
 --
--- Order: callers look for live keys first and answer without writing. Whoever goes on reserves keys of days before keys
--- of contents, each sorted, so that two calls cannot wait for each other.
+-- deliver_alert reserves content and day with one row: both, or nothing is written. A bulk call has a row for each key, keys of
+-- days before keys of contents, each sorted, so that two calls cannot wait for each other.
 --
 -- Functions on the way of every alert are PL/pgSQL, which keeps their plans: a SQL function that is not inlined is planned
 -- anew in each transaction.
 
--- Reserves keys in the order given and returns those it got; waits for a transaction that holds one uncommitted.
-CREATE FUNCTION _reserve(keys uuid[], until timestamptz[], owners uuid[], at timestamptz) RETURNS uuid[]
+-- Reserves keys in the order given, of which the first are of days, and returns those it got; waits for a transaction that
+-- holds one uncommitted.
+CREATE FUNCTION _reserve(keys uuid[], until timestamptz[], owners uuid[], days bigint) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
   got uuid[];
 BEGIN
   WITH reserved AS (
-    INSERT INTO dedup_keys AS held (key, expires_at, owner)
-    SELECT w.key, w.expires_at, w.owner
+    INSERT INTO dedup_keys AS held (day_key, day_until, content_key, content_until, owner)
+    SELECT CASE WHEN w.place <= days THEN w.key END, CASE WHEN w.place <= days THEN w.expires_at END,
+           CASE WHEN w.place > days THEN w.key END, CASE WHEN w.place > days THEN w.expires_at END, w.owner
     FROM unnest(keys, until, owners) WITH ORDINALITY AS w (key, expires_at, owner, place)
     WHERE w.key IS NOT NULL
     ORDER BY w.place
-    ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner
-      WHERE held.expires_at <= at
-    RETURNING held.key)
+    ON CONFLICT DO NOTHING
+    RETURNING coalesce(held.day_key, held.content_key) AS key)
   SELECT coalesce(array_agg(r.key), '{}') INTO got FROM reserved r;
   RETURN got;
 END
 $$;
 
+-- Takes keys whose time is over from the messages that have held them; until somebody wants such a key it stays, or is purged.
+CREATE FUNCTION _free_expired(day_keys uuid[], content_keys uuid[], at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  UPDATE dedup_keys k SET day_key = NULL WHERE k.day_key = ANY (day_keys) AND (k.day_until > at) IS NOT TRUE;
+  UPDATE dedup_keys k SET content_key = NULL WHERE k.content_key = ANY (content_keys) AND (k.content_until > at) IS NOT TRUE;
+END
+$$;
+
 -- Gives keys back that are still their owner's: by now another message may hold them.
-CREATE FUNCTION _give_back(keys uuid[], owners uuid[]) RETURNS void
+CREATE FUNCTION _give_back(day_keys uuid[], content_keys uuid[], owners uuid[]) RETURNS void
 LANGUAGE sql VOLATILE
 AS $$
-  DELETE FROM dedup_keys k USING unnest(keys, owners) AS g (key, owner) WHERE k.key = g.key AND k.owner = g.owner
+  DELETE FROM dedup_keys k USING unnest(day_keys, owners) AS g (key, owner) WHERE k.day_key = g.key AND k.owner = g.owner;
+  DELETE FROM dedup_keys k USING unnest(content_keys, owners) AS g (key, owner) WHERE k.content_key = g.key AND k.owner = g.owner;
 $$;
 
 CREATE FUNCTION check_duplicate_delivery(content_hash text, lookback interval DEFAULT '24 hours') RETURNS boolean
@@ -47,8 +59,8 @@ BEGIN
                  WHERE hashtext(d.content_hash) = hashtext(check_duplicate_delivery.content_hash)
                    AND d.content_hash = check_duplicate_delivery.content_hash AND d.delivered_at > clock_timestamp() - lookback)
       OR EXISTS (SELECT FROM dedup_keys k
-                 WHERE lookback > '0' AND k.key = _dedup_key('content', check_duplicate_delivery.content_hash)
-                   AND k.expires_at > clock_timestamp());
+                 WHERE lookback > '0' AND k.content_key = _content_key(check_duplicate_delivery.content_hash, NULL, NULL)
+                   AND k.content_until > clock_timestamp());
 END
 $$;
 COMMENT ON FUNCTION check_duplicate_delivery(text, interval) IS 'Whether this content was delivered within lookback (0 to 100 years), or is reserved by a message on its way. content_hash is that of compute_content_hash(condition, message, user_id). It only looks: deliver_alert decides by itself. Raises 22023 for a hash or interval that cannot be.';

@@ -6,7 +6,7 @@
 CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text, day text,
   OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT content_hash text, OUT expires_at text,
   OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT lane smallint, OUT dedup_window interval,
-  OUT in_app boolean, OUT plain boolean, OUT keys integer)
+  OUT in_app boolean, OUT plain boolean)
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
 
 CREATE FUNCTION _day(at timestamptz, zone text) RETURNS text
@@ -99,7 +99,6 @@ DECLARE
   day_end timestamptz;
   days    uuid[];
   held    uuid[];
-  got     integer;
   verdict text;
   data    jsonb;
 BEGIN
@@ -127,36 +126,31 @@ BEGIN
     IF fired.dedup_window = '0' THEN
       fired.content_key := NULL;
     END IF;
-    days := _day_keys(user_id, fired.alert_id, context.day, context.daily_limit);
+    days := coalesce(_day_keys(user_id, fired.alert_id, context.day, context.daily_limit), '{}');
     day_end := context.day_end;
     fired.day_key := days[1];
-    fired.keys := num_nonnulls(fired.day_key, fired.content_key);
   END IF;
 
   LOOP
-    -- Looks before it writes, in one statement: what is suppressed leaves no dead row.
-    INSERT INTO dedup_keys AS k (key, expires_at, owner)
-    SELECT w.key, w.until, fired.message_key
-    FROM (VALUES (fired.day_key, coalesce(day_end, _day_end(started, _default_setting('time_zone')))),
-                 (fired.content_key, started + fired.dedup_window)) AS w (key, until)
-    WHERE w.key IS NOT NULL
-      AND NOT EXISTS (SELECT FROM dedup_keys l WHERE l.key = ANY (ARRAY[fired.day_key, fired.content_key]) AND l.expires_at > started)
-    ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, owner = excluded.owner WHERE k.expires_at <= started;
-    GET DIAGNOSTICS got = ROW_COUNT;
-    EXIT WHEN got = fired.keys;
-    IF got > 0 THEN
-      -- Another session won a key between the look and the reservation: keep nothing.
-      PERFORM _give_back(ARRAY[fired.day_key, fired.content_key], ARRAY[fired.message_key, fired.message_key]);
-    END IF;
+    EXIT WHEN num_nonnulls(fired.content_key, fired.day_key) = 0;
+    INSERT INTO dedup_keys (content_key, day_key, content_until, day_until, owner)
+    VALUES (fired.content_key, fired.day_key, started + fired.dedup_window,
+            coalesce(day_end, _day_end(started, _default_setting('time_zone'))), fired.message_key)
+    ON CONFLICT DO NOTHING;
+    EXIT WHEN FOUND;
     days := coalesce(days, ARRAY[fired.day_key]);
-    -- Content and day in one look: whoever took the day since an earlier one may have taken it with this content.
-    SELECT array_agg(k.key) INTO held FROM dedup_keys k WHERE k.key = ANY (days || fired.content_key) AND k.expires_at > started;
+    -- Content and day in one look: whoever has taken the day may have taken it with this content.
+    SELECT array_agg(h.key) INTO held
+    FROM (SELECT k.day_key FROM dedup_keys k WHERE k.day_key = ANY (days) AND k.day_until > started
+          UNION ALL
+          SELECT k.content_key FROM dedup_keys k WHERE k.content_key = fired.content_key AND k.content_until > started) AS h (key);
     fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE held IS NULL OR d <> ALL (held) ORDER BY place LIMIT 1);
     verdict := CASE WHEN fired.content_key = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND fired.day_key IS NULL THEN 'capped' END;
     IF verdict IS NOT NULL THEN
       INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (fired.alert_id, user_id, verdict, fired.content_hash);
       RETURN _counted(verdict);
     END IF;
+    PERFORM _free_expired(ARRAY[fired.day_key], ARRAY[fired.content_key], started);
   END LOOP;
 
   IF fired.in_app THEN

@@ -34,6 +34,9 @@ BEGIN
   FOR named IN SELECT DISTINCT unnest(alerts) -> 'alert' ->> 'priority' AS priority LOOP
     PERFORM _delivery_context(coalesce(named.priority, 'normal'));  -- refuses an unknown policy
   END LOOP;
+  WITH context AS MATERIALIZED (  -- looked up once, not for each element
+    SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x
+  )
   SELECT array_agg(ROW(
       f.ordinal,
       CASE WHEN f.channels = '{}' THEN 'no_channels' WHEN f.expires_at <= at THEN 'expired' END,
@@ -50,7 +53,7 @@ BEGIN
               FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
                            element ->> 'traceparent' AS traceparent
                     FROM unnest(alerts) WITH ORDINALITY AS u (element, ordinal) OFFSET 0) AS u OFFSET 0) AS e OFFSET 0) AS f
-  JOIN (SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x) AS c ON c.name = f.priority;
+  JOIN context c ON c.name = f.priority;
   PERFORM _check_window((element ->> 'dedup_window')::interval) FROM unnest(alerts) element WHERE element ? 'dedup_window';
   PERFORM _check_channels(array_agg(DISTINCT name)) FROM unnest(firings) f, unnest(f.channels) name;
   RETURN firings;
@@ -97,6 +100,7 @@ DECLARE
   settled   integer[] := ARRAY[]::integer[];
   decided   integer[];   -- for each of pending: the place in the day it was admitted to, -1 duplicate, -2 capped
   verdicts  integer[] := ARRAY[]::integer[];
+  some_expired boolean;  -- keys that are wanted have run out, and are not purged yet
   wanted    integer;
   got       uuid[];
   lost      integer[];
@@ -111,24 +115,34 @@ BEGIN
   LOOP
     SELECT array_agg(f.ordinal ORDER BY f.ordinal),
            _admit(array_agg(f.content_key ORDER BY f.ordinal),
-                  array_agg(coalesce((SELECT k.expires_at FROM dedup_keys k WHERE k.key = f.content_key) > started, false) ORDER BY f.ordinal),
+                  array_agg(coalesce(f.content_taken_until > started, false) ORDER BY f.ordinal),
                   array_agg(f.day_keys[1] ORDER BY f.ordinal),
                   array_agg(coalesce(cardinality(f.day_keys), 0) ORDER BY f.ordinal),
-                  array_agg(coalesce((SELECT bit_or(1::bigint << (d.place - 1)::integer)
-                                      FROM unnest(f.day_keys) WITH ORDINALITY AS d (key, place)
-                                      WHERE (SELECT k.expires_at FROM dedup_keys k WHERE k.key = d.key) > started), 0) ORDER BY f.ordinal))
-    INTO pending, decided
-    FROM unnest(firings) f
-    WHERE f.ended IS NULL AND f.ordinal <> ALL (settled);
+                  array_agg(f.days[1] ORDER BY f.ordinal)),
+           bool_or(f.content_taken_until <= started OR f.days[2] > 0)
+    INTO pending, decided, some_expired
+    FROM (SELECT f.ordinal, f.content_key, f.day_keys,
+                 (SELECT k.content_until FROM dedup_keys k WHERE k.content_key = f.content_key) AS content_taken_until,
+                 (SELECT ARRAY[coalesce(bit_or(1::bigint << (d.place - 1)::integer) FILTER (WHERE d.taken_until > started), 0),
+                               count(*) FILTER (WHERE d.taken_until <= started)]
+                  FROM (SELECT u.place, (SELECT k.day_until FROM dedup_keys k WHERE k.day_key = u.key) AS taken_until
+                        FROM unnest(f.day_keys) WITH ORDINALITY AS u (key, place)) AS d) AS days  -- bits of the places taken, how many have expired
+          FROM unnest(firings) f
+          WHERE f.ended IS NULL AND f.ordinal <> ALL (settled) OFFSET 0) AS f;
     EXIT WHEN pending IS NULL;
+    IF some_expired THEN
+      PERFORM _free_expired(array_agg(f.day_keys[d.place]), array_agg(f.content_key), started)
+      FROM unnest(pending, decided) AS d (ordinal, place)
+      CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
+      WHERE d.place >= 0;
+    END IF;
 
     SELECT count(*), _reserve(array_agg(k.key ORDER BY k.kind, k.key), array_agg(k.until ORDER BY k.kind, k.key),
-                              array_agg(k.owner ORDER BY k.kind, k.key), started)
+                              array_agg(f.message_key ORDER BY k.kind, k.key), count(*) FILTER (WHERE k.kind = 0))
     INTO wanted, got
     FROM unnest(pending, decided) AS d (ordinal, place)
     CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
-    CROSS JOIN LATERAL (VALUES (0, f.day_keys[d.place], f.day_until, f.message_key),
-                               (1, f.content_key, f.content_until, f.message_key)) AS k (kind, key, until, owner)
+    CROSS JOIN LATERAL (VALUES (0, f.day_keys[d.place], f.day_until), (1, f.content_key, f.content_until)) AS k (kind, key, until)
     WHERE d.place >= 0 AND k.key IS NOT NULL;
 
     lost := ARRAY[]::integer[];
@@ -138,7 +152,7 @@ BEGIN
       FROM unnest(pending, decided) AS d (ordinal, place)
       CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
       WHERE d.place >= 0 AND NOT array_remove(ARRAY[f.day_keys[d.place], f.content_key], NULL) <@ got;
-      PERFORM _give_back(ARRAY[f.day_keys[d.place], f.content_key], ARRAY[f.message_key, f.message_key])
+      PERFORM _give_back(array_agg(f.day_keys[d.place]), array_agg(f.content_key), array_agg(f.message_key))
       FROM unnest(pending, decided) AS d (ordinal, place)
       CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
       WHERE d.ordinal = ANY (lost);

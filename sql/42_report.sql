@@ -237,9 +237,9 @@ BEGIN
     WHERE d.id = m.dlq_id AND NOT EXISTS (SELECT FROM owed o WHERE o.message_id = m.message_id)
     RETURNING nextval(_counter('retries_delivered'))
   )
-  UPDATE dedup_keys k SET expires_at = greatest(k.expires_at, clock_timestamp() + p.dedup_window)
+  UPDATE dedup_keys k SET content_until = greatest(k.content_until, clock_timestamp() + p.dedup_window)
   FROM message m JOIN all_policies p ON p.name = m.priority
-  WHERE m.dlq_id IS NOT NULL AND k.key = m.content_key AND k.owner = m.delivery_key
+  WHERE m.dlq_id IS NOT NULL AND k.content_key = m.content_key AND k.owner = m.delivery_key
     AND EXISTS (SELECT FROM outcome o WHERE o.message_id = m.message_id AND o.outcome = 'delivered');
 
   IF jsonb_path_exists(outcomes, '$[*] ? (@.outcome == "failed" && @.error_class == "http.410")') THEN
@@ -265,12 +265,12 @@ LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET
   SET enable_bitmapscan = off SET jit = off
 AS $$
 BEGIN
-  DELETE FROM dedup_keys k
-  USING unnest(message_keys, content_hashes, content_keys, day_keys) AS m (delivery_key, content_hash, content_key, day_key)
-  WHERE k.key = ANY (ARRAY[m.content_key, m.day_key]) AND k.owner = m.delivery_key
-    AND NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
+  PERFORM _give_back(array_agg(m.day_key), array_agg(m.content_key), array_agg(m.delivery_key))
+  FROM unnest(message_keys, content_hashes, content_keys, day_keys) AS m (delivery_key, content_hash, content_key, day_key)
+  WHERE NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
     AND NOT EXISTS (SELECT FROM alert_deliveries d
-                    WHERE hashtext(d.content_hash) = hashtext(m.content_hash) AND d.delivery_key = m.delivery_key);
+                    WHERE hashtext(d.content_hash) = hashtext(m.content_hash) AND d.delivery_key = m.delivery_key)
+  HAVING count(*) > 0;
 END
 $$;
 

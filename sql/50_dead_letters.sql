@@ -182,6 +182,8 @@ DECLARE
   alert   record;
   context record;
   message_key uuid := _message_key();
+  content_key uuid;
+  day_key uuid;
   methods text[];
   id      uuid;
 BEGIN
@@ -196,8 +198,11 @@ BEGIN
   INSERT INTO alert_deliveries AS d (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
   VALUES (track_delivery.alert_id, alert.user_id, alert.content_hash, to_jsonb(methods), message_key, 1, alert.priority, clock_timestamp())
   RETURNING d.id INTO id;
-  PERFORM _reserve(ARRAY[(_day_keys(alert.user_id, alert_id, context.day, context.daily_limit))[1], CASE WHEN context.dedup_window > '0' THEN alert.content_key END],
-                   ARRAY[context.day_end, clock_timestamp() + context.dedup_window], ARRAY[message_key, message_key], clock_timestamp()),
+  day_key := (_day_keys(alert.user_id, alert_id, context.day, context.daily_limit))[1];
+  content_key := CASE WHEN context.dedup_window > '0' THEN alert.content_key END;
+  PERFORM _free_expired(ARRAY[day_key], ARRAY[content_key], clock_timestamp()),
+          _reserve(ARRAY[day_key, content_key], ARRAY[context.day_end, clock_timestamp() + context.dedup_window],
+                   ARRAY[message_key, message_key], 1),
           nextval(_counter('sent'));
   RETURN id;
 END

@@ -15,7 +15,7 @@ DECLARE
   purged     bigint;
 BEGIN
   DELETE FROM dedup_keys k
-  WHERE k.ctid >= format('(%s,0)', first_page)::tid AND k.ctid < format('(%s,0)', past_page)::tid AND k.expires_at <= clock_timestamp();
+  WHERE k.ctid >= format('(%s,0)', first_page)::tid AND k.ctid < format('(%s,0)', past_page)::tid AND greatest(k.day_until, k.content_until) <= clock_timestamp();
   GET DIAGNOSTICS purged = ROW_COUNT;
   PERFORM setval('pgalert.dedup_purge_page',
                  CASE WHEN past_page * current_setting('block_size')::bigint >= pg_relation_size('pgalert.dedup_keys') THEN 0 ELSE past_page END);

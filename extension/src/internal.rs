@@ -37,7 +37,7 @@ fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
 }
 
 thread_local! {
-    static READING: RowType<14> = const {
+    static READING: RowType<13> = const {
         RowType::new([
             (c"alert_id", pg_sys::TEXTOID),
             (c"alert_name", pg_sys::TEXTOID),
@@ -52,11 +52,11 @@ thread_local! {
             (c"dedup_window", pg_sys::INTERVALOID),
             (c"in_app", pg_sys::BOOLOID),
             (c"plain", pg_sys::BOOLOID),
-            (c"keys", pg_sys::INT4OID),
         ])
     };
 }
 
+/// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
 fn _read_alert(
     alert: Option<JsonbText>,
@@ -74,8 +74,7 @@ fn _read_alert(
         && firing.channels.iter().all(|name| channels::BUILTIN.contains(&name.as_str()));
     let content_key =
         keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
-    let day_key =
-        keys::day_key(user_id.unwrap_or_default(), &firing.alert_id, day.unwrap_or_default(), 1);
+    let day_key = user_id.zip(day).map(|(user, day)| keys::day_key(user, &firing.alert_id, day, 1));
     let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
     Ok(READING.with(|reading| {
         reading.row([
@@ -87,12 +86,11 @@ fn _read_alert(
             firing.expires_at.into_datum(),
             uuid(keys::message_key()),
             uuid(content_key),
-            uuid(day_key),
+            day_key.and_then(uuid),
             policy.map(|policy| policy.lane).into_datum(),
             Interval::from_hours(policy::DEDUP_HOURS).into_datum(),
             in_app.into_datum(),
             plain.into_datum(),
-            2i32.into_datum(),
         ])
     }))
 }

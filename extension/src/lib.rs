@@ -1,5 +1,5 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api` and `internal` (the SQL functions), `jsonb` and the mapping of `error`. What reads or writes tables is `sql/`.
+//! `api` and `internal` (the SQL functions), `jsonb`, `row` and the mapping of `error`. What reads or writes tables is `sql/`.
 
 mod admission;
 mod alert;

@@ -19,3 +19,20 @@ pub const BUILTIN: [Policy; 3] = [
 pub fn builtin(name: &str) -> Option<&'static Policy> {
     BUILTIN.iter().find(|policy| policy.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_numbered_from_the_first_that_is_claimed() {
+        assert_eq!(BUILTIN.map(|policy| policy.lane), [0, 1, 2]);
+        assert_eq!(builtin("high").map(|policy| policy.lane), Some(0));
+        assert!(builtin("urgent").is_none());
+    }
+
+    #[test]
+    fn each_retry_waits_longer_than_the_one_before() {
+        assert!(BUILTIN.iter().all(|policy| policy.retry_minutes.is_sorted_by(|a, b| a < b)));
+    }
+}

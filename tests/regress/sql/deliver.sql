@@ -78,9 +78,9 @@ SELECT pg_temp.fire('c3', 'no window', '{"priority": "always"}'), pg_temp.fire('
        pg_temp.fire('c3', 'no window', '{"priority": "often"}', dedup_window => '0') AS without_window;
 SELECT pg_temp.fire('c4', 'hour', '{"priority": "short"}'), pg_temp.fire('c4', 'day', '{"priority": "often"}'),
        pg_temp.fire('c4', 'call', '{"priority": "often"}', dedup_window => '10 minutes');
-SELECT o.alert_data ->> 'message' AS window, k.expires_at - o.accepted_at AS kept_for
-FROM outbox o JOIN dedup_keys k ON k.key = o.content_key AND k.owner = o.delivery_key WHERE o.alert_id = 'c4' ORDER BY 1;
-UPDATE dedup_keys SET expires_at = clock_timestamp() WHERE key = (SELECT content_key FROM outbox WHERE alert_data ->> 'message' = 'hour');
+SELECT o.alert_data ->> 'message' AS window, k.content_until - o.accepted_at AS kept_for
+FROM outbox o JOIN dedup_keys k ON k.content_key = o.content_key AND k.owner = o.delivery_key WHERE o.alert_id = 'c4' ORDER BY 1;
+UPDATE dedup_keys SET content_until = clock_timestamp() WHERE content_key = (SELECT content_key FROM outbox WHERE alert_data ->> 'message' = 'hour');
 SELECT pg_temp.fire('c4', 'hour', '{"priority": "short"}') AS after_the_window, pg_temp.fire('c4', 'hour', '{"priority": "short"}') AS and_again;
 SELECT pg_temp.fire('k1', 'one', '{"priority": "often", "dedup_key": "k"}'), pg_temp.fire('k1', 'two', '{"priority": "often", "dedup_key": "k"}') AS same_key,
        pg_temp.fire('k2', 'one', '{"priority": "often", "dedup_key": "k"}') AS same_key_other_alert,
@@ -100,7 +100,7 @@ SET datestyle = 'German, DMY';
 SELECT pg_temp.fire('d1', 'd10') AS the_same_day_in_another_style;
 RESET datestyle;
 SELECT pg_temp.fire('b/c', 'x', user_id => 'a') AS a_bc, pg_temp.fire('c', 'y', user_id => 'a/b') AS ab_c;
-DELETE FROM dedup_keys WHERE key = (SELECT day_key FROM outbox WHERE alert_id = 'd2' AND alert_data ->> 'message' = 'e2');
+DELETE FROM dedup_keys WHERE day_key = (SELECT day_key FROM outbox WHERE alert_id = 'd2' AND alert_data ->> 'message' = 'e2');
 SELECT string_agg(pg_temp.fire('d2', 'e' || n, '{"priority": "thrice"}'), ' ') AS the_place_of_one_that_ended FROM generate_series(6, 7) n;
 
 -- 6: Kiritimati and Niue are 25 hours apart, so it is never the same day there
@@ -109,8 +109,8 @@ SELECT set_setting('time_zone', 'Pacific/Kiritimati');
 SELECT pg_temp.fire('z1', 'z1'), pg_temp.fire('z1', 'z2') AS same_day;
 SELECT set_setting('time_zone', 'Pacific/Niue');
 SELECT pg_temp.fire('z1', 'z3') AS other_day;
-SELECT (k.expires_at AT TIME ZONE 'Pacific/Niue')::time, k.expires_at BETWEEN now() AND now() + interval '24 hours' AS within_a_day
-FROM outbox o JOIN dedup_keys k ON k.key = o.day_key WHERE o.alert_data ->> 'message' = 'z3';
+SELECT (k.day_until AT TIME ZONE 'Pacific/Niue')::time, k.day_until BETWEEN now() AND now() + interval '24 hours' AS within_a_day
+FROM outbox o JOIN dedup_keys k ON k.day_key = o.day_key WHERE o.alert_data ->> 'message' = 'z3';
 -- A zone in which the clock goes forward today, and one in which it goes back.
 CREATE FUNCTION pg_temp.length_of_today(zone text) RETURNS interval LANGUAGE plpgsql AS $$
 BEGIN
@@ -137,7 +137,7 @@ TRUNCATE suppressed_alerts;
 BEGIN;
 SELECT pg_temp.fire('s1', 'once');
 COMMIT;
-SELECT ctid AS content_at, xmin AS content_by FROM dedup_keys WHERE key = (SELECT content_key FROM outbox WHERE alert_id = 's1') \gset
+SELECT ctid AS content_at, xmin AS content_by FROM dedup_keys WHERE content_key = (SELECT content_key FROM outbox WHERE alert_id = 's1') \gset
 CREATE VIEW written AS
 SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) AS rows FROM pg_stat_xact_user_tables
 WHERE schemaname = 'pgalert' AND relname NOT LIKE 'suppressed_alerts%';
@@ -146,12 +146,12 @@ SELECT rows AS rows_before FROM written \gset
 SELECT pg_temp.fire('s1', 'once'), pg_temp.fire('s1', 'another'), pg_temp.fire('s1', 'once');
 SELECT rows - :rows_before AS rows_written FROM written;
 COMMIT;
-SELECT k.ctid = :'content_at' AND k.xmin = :'content_by' AS untouched, k.xmax FROM dedup_keys k WHERE k.key = (SELECT content_key FROM outbox WHERE alert_id = 's1');
+SELECT k.ctid = :'content_at' AND k.xmin = :'content_by' AS untouched, k.xmax FROM dedup_keys k WHERE k.content_key = (SELECT content_key FROM outbox WHERE alert_id = 's1');
 SELECT s.alert_id, s.user_id, s.reason, s.content_hash = o.content_hash AS same_content FROM suppressed_alerts s, outbox o WHERE o.alert_id = 's1' ORDER BY suppressed_at;
 
 -- 9
 CREATE FUNCTION pg_temp.keys_of(alert text) RETURNS bigint LANGUAGE sql AS $$
-  SELECT count(*) FROM pgalert.dedup_keys k JOIN (SELECT DISTINCT delivery_key FROM claimed WHERE alert_id = alert) c ON k.owner = c.delivery_key
+  SELECT count(k.content_key) + count(k.day_key) FROM pgalert.dedup_keys k JOIN (SELECT DISTINCT delivery_key FROM claimed WHERE alert_id = alert) c ON k.owner = c.delivery_key
 $$;
 INSERT INTO policies (name, retry_schedule) VALUES ('no_retry', '{}'), ('one_retry', '{1 minute}');
 TRUNCATE outbox;
@@ -168,7 +168,7 @@ SELECT pg_temp.answer('g1', '{"email": "failed"}'), pg_temp.answer('g2', '{"emai
 SELECT remove_from_dlq(id) FROM alert_dlq WHERE alert_id = 'g5';
 SELECT a AS alert, pg_temp.keys_of(a) AS keys FROM unnest('{g1,g2,g3,g4,g5,g6,g7,g8}'::text[]) a;
 -- g6: its window ends while it waits, the next message takes the content's key; then the first one ends.
-UPDATE dedup_keys SET expires_at = clock_timestamp() WHERE owner IN (SELECT delivery_key FROM claimed WHERE alert_id = 'g6');
+UPDATE dedup_keys SET content_until = clock_timestamp(), day_until = clock_timestamp() WHERE owner IN (SELECT delivery_key FROM claimed WHERE alert_id = 'g6');
 SELECT pg_temp.fire('g6', 'end of g6') AS the_next_message;
 SELECT remove_from_dlq(id) FROM alert_dlq WHERE alert_id = 'g6';
 SELECT pg_temp.fire('g6', 'end of g6') AS still_the_next_messages;

@@ -14,9 +14,10 @@ CREATE FUNCTION pg_temp.rows() RETURNS SETOF text LANGUAGE sql AS $$
         UNION ALL SELECT 'delivery', to_jsonb(d) FROM pgalert.alert_deliveries d
         UNION ALL SELECT 'suppressed', to_jsonb(s) FROM pgalert.suppressed_alerts s
         UNION ALL SELECT 'letter', to_jsonb(l) FROM pgalert.alert_dlq l
-        UNION ALL SELECT 'key', jsonb_build_object('key', k.key, 'held_by', coalesce(
+        UNION ALL SELECT 'key', jsonb_build_object('key', key, 'held_by', coalesce(
             (SELECT o.alert_data ->> 'message' FROM pgalert.outbox o WHERE o.delivery_key = k.owner),
-            (SELECT n.message FROM pgalert.notifications n WHERE n.delivery_key = k.owner))) FROM pgalert.dedup_keys k) AS r
+            (SELECT n.message FROM pgalert.notifications n WHERE n.delivery_key = k.owner))) 
+        FROM pgalert.dedup_keys k CROSS JOIN unnest(ARRAY[k.content_key, k.day_key]) key WHERE key IS NOT NULL) AS r
 $$;
 
 -- 1: 240 elements of few users, alerts, contents, policies and channels, so that they meet each other often.
@@ -38,7 +39,7 @@ FROM generate_series(1, 240) n;
 SELECT deliver_alert('{"id": "a1", "channels": ["email"], "condition": {"above": 1}}', 'u1', 'm1'),
        deliver_alert('{"id": "a2", "channels": ["email"], "priority": "thrice"}', 'u2', 'm2'),
        deliver_alert('{"id": "a3", "channels": ["email"], "priority": "thrice"}', 'u0', 'm3');
-UPDATE dedup_keys SET expires_at = clock_timestamp() - interval '1 second' WHERE owner = (SELECT delivery_key FROM outbox WHERE alert_id = 'a3');
+UPDATE dedup_keys SET content_until = clock_timestamp() - interval '1 second', day_until = clock_timestamp() - interval '1 second' WHERE owner = (SELECT delivery_key FROM outbox WHERE alert_id = 'a3');
 
 BEGIN;
 SELECT string_agg(deliver_alert(firing -> 'alert', firing ->> 'user_id', firing ->> 'message', (firing ->> 'dedup_window')::interval, firing ->> 'traceparent'), ' ' ORDER BY n) AS one_by_one

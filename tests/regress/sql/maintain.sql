@@ -22,17 +22,17 @@ CREATE FUNCTION pg_temp.months_of(log text) RETURNS text LANGUAGE sql AS $$
 $$;
 
 -- 1: 40,000 keys are some 300 pages; half of them have expired.
-INSERT INTO dedup_keys SELECT gen_random_uuid(), now() + (CASE WHEN n % 2 = 0 THEN interval '1 hour' ELSE interval '-1 second' END), gen_random_uuid() FROM generate_series(1, 40000) n;
+INSERT INTO dedup_keys (content_key, content_until, owner) SELECT gen_random_uuid(), now() + (CASE WHEN n % 2 = 0 THEN interval '1 hour' ELSE interval '-1 second' END), gen_random_uuid() FROM generate_series(1, 40000) n;
 SELECT purged BETWEEN 1 AND 12500 AS a_part FROM _purge_dedup_keys(100) purged;
 SELECT purged BETWEEN 1 AND 12500 AS another_part FROM _purge_dedup_keys(100) purged;
-SELECT count(*) FILTER (WHERE expires_at <= now()) > 0 AS some_left, count(*) FILTER (WHERE expires_at > now()) AS live FROM dedup_keys;
+SELECT count(*) FILTER (WHERE content_until <= now()) > 0 AS some_left, count(*) FILTER (WHERE content_until > now()) AS live FROM dedup_keys;
 SELECT count(_purge_dedup_keys(100)) FROM generate_series(1, 4);
-SELECT count(*) FILTER (WHERE expires_at <= now()) AS expired, count(*) FILTER (WHERE expires_at > now()) AS live FROM dedup_keys;
-UPDATE dedup_keys SET expires_at = now() WHERE expires_at > now();
+SELECT count(*) FILTER (WHERE content_until <= now()) AS expired, count(*) FILTER (WHERE content_until > now()) AS live FROM dedup_keys;
+UPDATE dedup_keys SET content_until = now() WHERE content_until > now();
 SELECT setval('dedup_purge_page', 0);
 SELECT (maintain() ->> 'dedup_keys_purged')::bigint AS purged;
 SELECT count(*) FROM dedup_keys;
-INSERT INTO dedup_keys VALUES (gen_random_uuid(), now() - interval '1 second', gen_random_uuid());
+INSERT INTO dedup_keys (day_key, day_until, owner) VALUES (gen_random_uuid(), now() - interval '1 second', gen_random_uuid());
 SELECT (maintain() ->> 'dedup_keys_purged')::bigint AS begins_again;
 
 -- 2
@@ -85,7 +85,7 @@ FROM pg_class c WHERE c.relnamespace = 'pgalert'::regnamespace AND c.relkind = '
 
 -- 5
 SELECT pg_temp.hour_passes();
-INSERT INTO dedup_keys VALUES (gen_random_uuid(), now() - interval '1 second', gen_random_uuid());
+INSERT INTO dedup_keys (day_key, day_until, owner) VALUES (gen_random_uuid(), now() - interval '1 second', gen_random_uuid());
 SELECT set_setting('environment', 'production');
 SELECT array_agg(k) AS told FROM jsonb_object_keys(maintain()) k;
-SELECT count(*) FROM dedup_keys WHERE expires_at < now();
+SELECT count(*) FROM dedup_keys WHERE day_until < now();

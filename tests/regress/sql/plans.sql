@@ -50,7 +50,7 @@ END
 $$;
 CALL fill();
 SELECT count(*) FROM outbox;
-INSERT INTO dedup_keys SELECT gen_random_uuid(), now() + interval '1 day', gen_random_uuid() FROM generate_series(1, 50000);
+INSERT INTO dedup_keys SELECT gen_random_uuid(), gen_random_uuid(), now() + interval '1 day', now() + interval '1 day', gen_random_uuid() FROM generate_series(1, 50000);
 INSERT INTO notifications (user_id, alert_id, message, priority, delivery_key) SELECT 'u' || n % 2, 'a', 'm', 'normal', gen_random_uuid() FROM generate_series(1, 50000) n;
 INSERT INTO recipients (user_id, channel, address) SELECT 'u' || n, 'email', 'u' || n || '@example.com' FROM generate_series(1, 50000) n;
 

@@ -178,13 +178,14 @@ SELECT * FROM pg_temp.reached('f4');
 SELECT pg_temp.fire('g', '["email"]', '{"priority": "normal"}');
 SELECT pg_temp.claim();
 SELECT pg_temp.answer('g', '{"email": "failed"}');
-UPDATE dedup_keys SET expires_at = clock_timestamp() + interval '1 minute' WHERE owner = (SELECT delivery_key FROM claimed WHERE alert_id = 'g');
+UPDATE dedup_keys SET content_until = clock_timestamp() + interval '1 minute', day_until = clock_timestamp() + interval '1 minute' WHERE owner = (SELECT delivery_key FROM claimed WHERE alert_id = 'g');
 SELECT pg_temp.make_due('g'), schedule_retries() AS not_its_own_duplicate;
 SELECT pg_temp.fire('g', '["email"]', '{"priority": "normal"}') AS meanwhile;
 SELECT pg_temp.claim();
 SELECT pg_temp.answer('g', '{"email": "delivered"}');
-SELECT k.key = o.content_key AS content, k.expires_at > clock_timestamp() + interval '23 hours 59 minutes' AS moved
-FROM dedup_keys k JOIN outbox o ON o.delivery_key = k.owner AND o.attempt = 1 WHERE o.alert_id = 'g' ORDER BY 1;
+SELECT u.content, u.until > clock_timestamp() + interval '23 hours 59 minutes' AS moved
+FROM dedup_keys k JOIN outbox o ON o.delivery_key = k.owner AND o.attempt = 1
+  CROSS JOIN LATERAL (VALUES (true, k.content_until), (false, k.day_until)) AS u (content, until) WHERE o.alert_id = 'g' ORDER BY 1;
 SELECT pg_temp.fire('g', '["email"]', '{"priority": "normal"}') AS afterwards;
 
 -- 8

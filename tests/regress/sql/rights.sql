@@ -71,7 +71,7 @@ SELECT pgalert.track_delivery('a3', '{"message": "m3", "user_id": "u1"}', '["ema
 SELECT count(*) FROM pgalert.claim_batch('w', 1, '1 minute');
 SELECT count(*) FROM pgalert.outbox;
 SELECT nextval('pgalert.message_id');
-SELECT pgalert._give_back(NULL, NULL);
+SELECT pgalert._give_back(NULL, NULL, NULL);
 SET ROLE pgalert_owner;
 SET ROLE pgalert_driver;
 RESET SESSION AUTHORIZATION;
@@ -133,7 +133,7 @@ CREATE FUNCTION evil._read_alert(jsonb, text, text, text, text) RETURNS void LAN
 CREATE FUNCTION evil._now_ms() RETURNS bigint LANGUAGE sql AS 'SELECT evil.hijacked()::text::bigint';
 CREATE TABLE evil.settings (name text, value text);
 INSERT INTO evil.settings VALUES ('time_zone', 'Nowhere');
-CREATE TEMPORARY TABLE dedup_keys (key uuid, expires_at timestamptz, owner uuid);
+CREATE TEMPORARY TABLE dedup_keys (content_key uuid, day_key uuid, content_until timestamptz, day_until timestamptz, owner uuid);
 CREATE TEMPORARY TABLE policies (LIKE evil.settings);
 CREATE TEMPORARY TABLE outbox (LIKE evil.settings);
 CREATE TEMPORARY TABLE settings (LIKE evil.settings);

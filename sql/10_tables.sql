@@ -463,3 +463,11 @@ CREATE TABLE failure_stats_new (LIKE failure_stats, xid xid8 NOT NULL DEFAULT pg
 CREATE INDEX failure_stats_new_xid ON failure_stats_new (xid);
 COMMENT ON TABLE failure_stats IS 'Attempts of a minute or an hour that failed or were deferred, by kind of error. host: empty where none was named.';
 COMMENT ON TABLE failure_stats_new IS 'What is not added up yet in failure_stats.';
+
+-- Rows of tables without a primary key are deleted, too. In a database with a publication for all tables that needs an identity.
+ALTER TABLE dedup_keys REPLICA IDENTITY FULL;
+ALTER TABLE suppressed_alerts_default REPLICA IDENTITY FULL;
+ALTER TABLE delivery_failures_default REPLICA IDENTITY FULL;
+ALTER TABLE letter_counts REPLICA IDENTITY FULL;
+ALTER TABLE delivery_stats_new REPLICA IDENTITY FULL;
+ALTER TABLE failure_stats_new REPLICA IDENTITY FULL;

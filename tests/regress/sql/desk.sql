@@ -11,6 +11,7 @@
 --  10. operator_log says who, what and why, and holds no text of a message; list_actions() pages and filters it.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
+\i :srcdir/include/published.sql
 INSERT INTO policies (name, retry_schedule, daily_limit) VALUES ('once', '{10 minutes}', NULL);
 CREATE FUNCTION pg_temp.fire(alert text, more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
   SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'name', 'Name of ' || alert, 'channels', '["email"]'::jsonb, 'priority', 'once') || more, 'u1', 'secret text of ' || alert)

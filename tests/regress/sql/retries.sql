@@ -12,6 +12,7 @@
 --    9. alert_history tells it all, in order.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
+\i :srcdir/include/published.sql
 INSERT INTO policies (name, retry_schedule, jitter, daily_limit) VALUES
   ('plain', '{5 minutes,30 minutes,2 hours,12 hours,24 hours}', 0, NULL), ('jittery', '{10 minutes,1 hour}', 0.5, NULL), ('never', '{}', 0, NULL);
 CREATE FUNCTION pg_temp.fire(alert text, channels jsonb DEFAULT '["email"]', more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$

@@ -8,6 +8,7 @@
 --   7. Kinds of errors leave out what differs.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
+\i :srcdir/include/published.sql
 INSERT INTO policies (name, daily_limit) VALUES ('plain', NULL);
 CREATE FUNCTION pg_temp.fire(alert text) RETURNS text LANGUAGE sql AS $$
   SELECT pgalert.deliver_alert(jsonb_build_object('id', alert, 'channels', '["email", "sms"]'::jsonb, 'priority', 'plain'), 'u1', 'about ' || alert)

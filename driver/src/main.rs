@@ -45,15 +45,10 @@ use std::sync::Arc;
 
 use anyhow::{bail, Context};
 use clap::Parser;
-use mimalloc::MiMalloc;
 
 use cli::{Cli, Command};
 use config::{Config, ConfigError, Environment, Overrides, Secret};
 use connect::{connect, ParamError, Params};
-
-/// A message takes some hundred small pieces of memory, often from one thread to another.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 const EX_USAGE: u8 = 64;
 const EX_SOFTWARE: u8 = 70;

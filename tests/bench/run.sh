@@ -157,4 +157,19 @@ overview('1 day')
 overview('7 days')
 metrics()
 CALLS
+
+  cargo build --quiet --release --package pgalert-driver
+  port=$("$venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  PGALERT_DESK_DATABASE_URL="host=$PGHOST user=postgres dbname=bench" PGALERT_DESK_LISTEN=127.0.0.1:$port \
+    "${CARGO_TARGET_DIR:-$repo/target}/release/pgalert" desk >"$cluster/desk.log" 2>&1 &
+  children+=($!)
+  until curl --silent --fail --output /dev/null "http://127.0.0.1:$port/"; do sleep 0.1; done
+  for page in / '/?period=day' '/?period=week' /letters "/letters/$letter" '/letters?user_id=user-77' '/letters?alert_id=alert-77' \
+    '/letters?state=exhausted&channel=email&sort=oldest' '/letters?channel=email' '/letters?error_class=dns&host=host-7.example.com' /errors \
+    /deliveries '/deliveries?user_id=user-77' '/deliveries?alert_id=alert-77' '/deliveries?channel=sms' /recipients /gradual /actions; do
+    worst=$(for _ in 0 1 2 3 4 5; do
+      curl --silent --fail --output /dev/null --write-out '%{time_total}\n' "http://127.0.0.1:$port$page" || echo failed
+    done | tail -n +2 | sort -g | tail -n 1)
+    line "page $page, ms" "$(awk -v s="$worst" 'BEGIN { printf "%.1f", s * 1000 }')" '' ''
+  done
 fi

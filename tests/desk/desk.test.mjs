@@ -154,7 +154,7 @@ describe("what is shown", () => {
 
   test("a search of deliveries goes on where it found nothing among many", async () => {
     sql(`INSERT INTO pgalert.alert_deliveries (alert_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-         SELECT 'rare-' || n, 'h', CASE n WHEN 1 THEN '["pager"]' ELSE '["slack"]' END::jsonb, pgalert._message_key(), 1, 'normal', now() FROM generate_series(1, 50001) n`);
+         SELECT 'rare-' || n, 'h', CASE n WHEN 1 THEN '["pager"]' ELSE '["slack"]' END::jsonb, pgalert._message_key(), 1, 'normal', now() FROM generate_series(1, 20001) n`);
     await withPage({}, async (page) => {
       await page.goto("/deliveries");
       await page.getByLabel("Channel").fill("pager");

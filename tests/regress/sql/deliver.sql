@@ -111,17 +111,18 @@ SELECT set_setting('time_zone', 'Pacific/Niue');
 SELECT pg_temp.fire('z1', 'z3') AS other_day;
 SELECT (k.day_until AT TIME ZONE 'Pacific/Niue')::time, k.day_until BETWEEN now() AND now() + interval '24 hours' AS within_a_day
 FROM outbox o JOIN dedup_keys k ON k.day_key = o.day_key WHERE o.alert_data ->> 'message' = 'z3';
--- A zone in which the clock goes forward today, and one in which it goes back.
+-- Zones where it is noon (so that an hour more or less is no other day): the clock goes forward there today, or back.
 CREATE FUNCTION pg_temp.length_of_today(zone text) RETURNS interval LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO pgalert.settings VALUES ('time_zone', zone) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
   RETURN (SELECT c.day_end - c.day::timestamp AT TIME ZONE zone FROM pgalert._delivery_context('normal') c);
 END
 $$;
-SELECT pg_temp.length_of_today('STD0') AS ordinary,
-       pg_temp.length_of_today(format('STD0DST,%s/2,%s/2', today - 1, today % 365)) AS forward,
-       pg_temp.length_of_today(format('STD0DST,%s/2,%s/2', today % 365, today - 1)) AS back
-FROM extract(doy FROM now() AT TIME ZONE 'UTC') today;
+SELECT pg_temp.length_of_today(format('STD%s', west)) AS ordinary,
+       pg_temp.length_of_today(format('STD%sDST,%s/2,%s/2', west, today - 1, today % 365)) AS forward,
+       pg_temp.length_of_today(format('STD%sDST,%s/2,%s/2', west, today % 365, today - 1)) AS back
+FROM (SELECT now() AT TIME ZONE 'UTC', extract(hour FROM now() AT TIME ZONE 'UTC') - 12) u (utc, west),
+     extract(doy FROM utc - make_interval(hours => west::integer)) today;
 ROLLBACK;
 
 -- 7

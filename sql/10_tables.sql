@@ -262,6 +262,10 @@ COMMENT ON SEQUENCE lease_low_water IS 'All claims below this claim_id have ende
 
 -- Results ------------------------------------------------------------------------------------------------------------
 
+CREATE SEQUENCE delivery_segment;
+SELECT setval('delivery_segment', (extract(epoch FROM clock_timestamp()) - 946684800)::bigint);
+COMMENT ON SEQUENCE delivery_segment IS 'Segment that deliveries are written to: when it began, in seconds since 2000.';
+
 CREATE TABLE alert_deliveries (
   id               uuid NOT NULL DEFAULT pgalert._message_key(),
   alert_id         text COLLATE "C" NOT NULL,
@@ -271,14 +275,16 @@ CREATE TABLE alert_deliveries (
   delivered_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
   delivery_key     uuid NOT NULL,
   attempt          integer NOT NULL,
+  segment          integer NOT NULL DEFAULT pg_sequence_last_value('pgalert.delivery_segment')::integer,
   priority         text NOT NULL,
   accepted_at      timestamptz NOT NULL
 ) PARTITION BY RANGE (delivered_at);
 CREATE TABLE alert_deliveries_default PARTITION OF alert_deliveries (PRIMARY KEY (id, delivered_at)) DEFAULT;
--- Of numbers, not of the texts: these entries lie at random places, and each delivery writes them.
-CREATE INDEX ON alert_deliveries_default (hashtext(content_hash));
-CREATE INDEX ON alert_deliveries_default (coalesce(hashtext(user_id), 0), hashtext(alert_id));
+-- Of numbers, not of the texts, and within a segment: each delivery writes these entries, at random places.
+CREATE INDEX ON alert_deliveries_default (segment, hashtext(content_hash));
+CREATE INDEX ON alert_deliveries_default (segment, coalesce(hashtext(user_id), 0), hashtext(alert_id));
 COMMENT ON TABLE alert_deliveries IS 'Insert-only: one row for a message and attempt that reached somebody; delivery_methods names the channels that did.';
+COMMENT ON COLUMN alert_deliveries.segment IS 'Stretch of time in which the row was written, begun at that second since 2000: where a search by content, user or alert finds it.';
 
 -- An error without what differs from one message to the next, so that equal faults are counted together.
 CREATE FUNCTION _error_group(error text) RETURNS text

@@ -55,9 +55,11 @@ BEGIN
     RAISE EXCEPTION 'lookback is out of range' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('It is %s.', coalesce(lookback::text, 'NULL')), HINT = 'Give an interval from 0 to 100 years, such as ''24 hours''.';
   END IF;
-  RETURN EXISTS (SELECT FROM alert_deliveries d
-                 WHERE hashtext(d.content_hash) = hashtext(check_duplicate_delivery.content_hash)
-                   AND d.content_hash = check_duplicate_delivery.content_hash AND d.delivered_at > clock_timestamp() - lookback)
+  RETURN EXISTS (SELECT FROM _segments(clock_timestamp() - lookback) s
+                 CROSS JOIN LATERAL (SELECT FROM alert_deliveries d
+                                     WHERE d.segment = s.segment AND hashtext(d.content_hash) = hashtext(check_duplicate_delivery.content_hash)
+                                       AND d.content_hash = check_duplicate_delivery.content_hash AND d.delivered_at > clock_timestamp() - lookback
+                                     OFFSET 0) AS d)
       OR EXISTS (SELECT FROM dedup_keys k
                  WHERE lookback > '0' AND k.content_key = _content_key(check_duplicate_delivery.content_hash, NULL, NULL)
                    AND k.content_until > clock_timestamp());

@@ -160,6 +160,7 @@ BEGIN
     IF fired.channels = '{inapp}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
       VALUES (fired.alert_id, user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, started);
+      PERFORM _next_segment(1);
       RETURN _counted('delivered');
     END IF;
   END IF;

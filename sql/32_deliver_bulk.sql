@@ -104,6 +104,7 @@ DECLARE
   wanted    integer;
   got       uuid[];
   lost      integer[];
+  deliveries bigint;
 BEGIN
   IF alerts IS NULL OR array_ndims(alerts) > 1 THEN
     RAISE EXCEPTION 'alerts must be an array of one dimension' USING ERRCODE = 'invalid_parameter_value',
@@ -187,6 +188,8 @@ BEGIN
   INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
   SELECT f.alert_id, f.user_id, f.content_hash, '["inapp"]', f.message_key, 1, f.priority, started
   FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND f.channels = '{inapp}';
+  GET DIAGNOSTICS deliveries = ROW_COUNT;
+  PERFORM _next_segment(deliveries);
 
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)

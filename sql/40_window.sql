@@ -17,9 +17,11 @@ $$;
 
 -- Rows of a lane visible in hi and not in lo, behind `after` and up to `upto`, at most max_rows, in order.
 -- The ranges come in ascending order and a nested loop keeps it, so that LIMIT takes the first rows without a sort;
--- transactions still open in hi are left out by range, so that the rows of a large one are never walked.
+-- transactions still open in hi are left out by range, so that the rows of a large one are never walked. Of rows whose id
+-- is not between first_id and last_id only the index is read.
 CREATE FUNCTION _window_rows(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
-                             upto_xid xid8, upto_id bigint, max_rows bigint) RETURNS SETOF outbox
+                             upto_xid xid8, upto_id bigint, max_rows bigint,
+                             first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL) RETURNS SETOF outbox
 LANGUAGE sql STABLE
 AS $$
   SELECT o.*
@@ -29,6 +31,7 @@ AS $$
     WHERE o.lane = _window_rows.lane
       AND (o.xid, o.message_id) > (r.from_xid::xid8, r.from_id) AND o.xid < r.below_xid::xid8
       AND (o.xid, o.message_id) <= (upto_xid, upto_id)
+      AND o.message_id BETWEEN coalesce(first_id, 0) AND coalesce(last_id, 9223372036854775807)
     ORDER BY o.xid, o.message_id
     LIMIT max_rows) AS o
   LIMIT max_rows

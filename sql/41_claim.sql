@@ -87,11 +87,11 @@ BEGIN
 END
 $$;
 
--- All messages of a claim's window part.
-CREATE FUNCTION _claim_rows(claim claims) RETURNS SETOF outbox
+-- The messages of a claim's window part: all, or those of a range of ids.
+CREATE FUNCTION _claim_rows(claim claims, first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL) RETURNS SETOF outbox
 LANGUAGE sql STABLE
 AS $$
-  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, NULL) o
+  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, NULL, first_id, last_id) o
 $$;
 
 -- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.

@@ -102,33 +102,38 @@ BEGIN
                        ON u.key = (p ->> 'delivery_key')::uuid);
   END IF;
   WITH told AS MATERIALIZED (
-    SELECT row_number() OVER () AS place, o.delivery_key, o.message_id, array_agg(o.channel) AS channels,
+    SELECT o.delivery_key, o.message_id, array_agg(o.channel) AS channels,
            array_agg(o.channel) FILTER (WHERE o.outcome = 'delivered') AS reached, array_agg(o.channel) FILTER (WHERE o.outcome <> 'delivered') AS missed,
            bool_and(_is_complete(o.delivery_key, o.channel, o.outcome, o.retry_after_s)) AS complete
     FROM _outcome_rows(outcomes || earlier) o
     GROUP BY o.delivery_key, o.message_id
+  ), span AS MATERIALIZED (
+    SELECT CASE WHEN count(t.message_id) = count(*) THEN min(t.message_id) END AS first,
+           CASE WHEN count(t.message_id) = count(*) THEN max(t.message_id) END AS last,
+           count(t.message_id) IN (0, count(*)) AS alike
+    FROM told t
   ), message AS MATERIALIZED (
-    SELECT t.place, m.message_id, m.delivery_key, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority, m.accepted_at,
-           t.channels <@ m.channels AS familiar, m.channels <@ t.channels AS finished,
+    SELECT m.message_id, m.delivery_key, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority, m.accepted_at,
+           t.complete, coalesce(t.channels <@ m.channels, false) AS familiar, m.channels <@ t.channels AS finished,
            m.dlq_id IS NULL AND (t.missed && m.channels) IS NOT TRUE AS happy,
            m.delivered_channels || CASE WHEN t.missed IS NULL THEN m.channels
                                         ELSE ARRAY(SELECT c FROM unnest(m.channels) c WHERE c = ANY (t.reached)) END AS reached,
            EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = m.message_id) AS known
-    FROM _claim_rows(claim) m JOIN told t ON _is_of(t.delivery_key, t.message_id, m.delivery_key, m.message_id)
+    FROM (SELECT m.* FROM span s CROSS JOIN LATERAL _claim_rows(claim, s.first, s.last) m) AS m
+    RIGHT JOIN told t ON _is_of(t.delivery_key, t.message_id, m.delivery_key, m.message_id)
   ), delivery AS (
     INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
     SELECT m.alert_id, m.user_id, m.content_hash, to_jsonb(m.reached), m.delivery_key, m.attempt, m.priority, m.accepted_at
     FROM message m
     WHERE m.finished AND NOT m.known AND m.reached <> '{}'
   )
-  SELECT (SELECT bool_and(t.complete) FROM told t),
-         count(DISTINCT m.place) = (SELECT count(*) FROM told) AND count(DISTINCT m.message_id) = count(*) AND bool_and(m.familiar),
+  SELECT bool_and(m.complete), bool_and(m.familiar) AND bool_and(s.alike),
          count(*) FILTER (WHERE m.finished AND NOT m.known AND m.reached <> '{}'),
          array_agg(m.message_id) FILTER (WHERE m.finished AND NOT m.known),
          array_agg(m.message_id) FILTER (WHERE m.finished AND NOT m.known AND NOT m.happy),
          array_agg(m.message_id) FILTER (WHERE NOT m.finished)
   INTO complete, familiar, deliveries, finished, missed, incomplete
-  FROM message m;
+  FROM message m CROSS JOIN span s;
 
   IF NOT complete THEN
     PERFORM _raise_incomplete(outcomes);
@@ -136,7 +141,7 @@ BEGIN
   IF NOT familiar THEN
     PERFORM _check_familiar(claim, outcomes);
   END IF;
-  PERFORM _count_sent(deliveries);
+  PERFORM _count_sent(deliveries), _next_segment(deliveries);
   IF finished IS NOT NULL OR incomplete IS NOT NULL THEN
     INSERT INTO claim_log (slot, claim_id, finished, partial, ended)
     VALUES (claim.slot, claim.claim_id, coalesce(finished, '{}'),
@@ -254,22 +259,34 @@ BEGIN
           ORDER BY r.recipient_id) AS g;
   END IF;
 
-  PERFORM _end_reservations(array_agg(m.delivery_key), array_agg(m.content_hash), array_agg(m.content_key), array_agg(m.day_key))
+  PERFORM _end_reservations(array_agg(m.delivery_key), array_agg(m.content_hash), array_agg(m.content_key), array_agg(m.day_key),
+                            array_agg(m.accepted_at))
   FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages);
 END
 $$;
 
 -- Gives back the keys of those messages that have ended without having reached anybody: the next firing must be heard.
-CREATE FUNCTION _end_reservations(message_keys uuid[], content_hashes text[], content_keys uuid[], day_keys uuid[]) RETURNS void
+CREATE FUNCTION _end_reservations(message_keys uuid[], content_hashes text[], content_keys uuid[], day_keys uuid[], accepted timestamptz[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off
   SET enable_bitmapscan = off SET jit = off
 AS $$
 BEGIN
-  PERFORM _give_back(array_agg(m.day_key), array_agg(m.content_key), array_agg(m.delivery_key))
-  FROM unnest(message_keys, content_hashes, content_keys, day_keys) AS m (delivery_key, content_hash, content_key, day_key)
-  WHERE NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
-    AND NOT EXISTS (SELECT FROM alert_deliveries d
-                    WHERE hashtext(d.content_hash) = hashtext(m.content_hash) AND d.delivery_key = m.delivery_key)
+  PERFORM _give_back(array_agg(unreached.day_key), array_agg(unreached.content_key), array_agg(unreached.delivery_key))
+  FROM (
+    WITH ended AS MATERIALIZED (
+      SELECT m.* FROM unnest(message_keys, content_hashes, content_keys, day_keys, accepted) AS m (delivery_key, content_hash, content_key, day_key, accepted_at)
+      WHERE (EXISTS (SELECT FROM dedup_keys k WHERE k.content_key = m.content_key AND k.owner = m.delivery_key)
+             OR EXISTS (SELECT FROM dedup_keys k WHERE k.day_key = m.day_key AND k.owner = m.delivery_key))
+        AND NOT EXISTS (SELECT FROM alert_dlq d WHERE d.delivery_key = m.delivery_key AND d.state IN ('waiting', 'queued'))
+    ), since AS MATERIALIZED (
+      SELECT s.segment FROM _segments((SELECT min(e.accepted_at) FROM ended e)) s
+    )
+    SELECT e.* FROM ended e
+    WHERE NOT EXISTS (SELECT FROM since s
+                      CROSS JOIN LATERAL (SELECT FROM alert_deliveries d
+                                          WHERE d.segment = s.segment AND hashtext(d.content_hash) = hashtext(e.content_hash) AND d.delivery_key = e.delivery_key
+                                          OFFSET 0) AS d)
+  ) AS unreached
   HAVING count(*) > 0;
 END
 $$;

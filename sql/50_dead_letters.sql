@@ -67,7 +67,7 @@ COMMENT ON FUNCTION count_waiting() IS 'How many dead letters wait for a retry t
 CREATE FUNCTION _end_letters(ids uuid[]) RETURNS void
 LANGUAGE sql VOLATILE
 AS $$
-  SELECT _end_reservations(array_agg(d.delivery_key), array_agg(d.content_hash), array_agg(d.content_key), array_agg(d.day_key))
+  SELECT _end_reservations(array_agg(d.delivery_key), array_agg(d.content_hash), array_agg(d.content_key), array_agg(d.day_key), array_agg(d.accepted_at))
   FROM alert_dlq d WHERE d.id = ANY (ids)
 $$;
 
@@ -140,7 +140,8 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  PERFORM _end_reservations(ARRAY[letter.delivery_key], ARRAY[letter.content_hash], ARRAY[letter.content_key], ARRAY[letter.day_key]),
+  PERFORM _end_reservations(ARRAY[letter.delivery_key], ARRAY[letter.content_hash], ARRAY[letter.content_key], ARRAY[letter.day_key],
+                            ARRAY[letter.accepted_at]),
           _leave_gradual_retries(ARRAY[dlq_id]);
   RETURN true;
 END
@@ -203,7 +204,7 @@ BEGIN
   PERFORM _free_expired(ARRAY[day_key], ARRAY[content_key], clock_timestamp()),
           _reserve(ARRAY[day_key, content_key], ARRAY[context.day_end, clock_timestamp() + context.dedup_window],
                    ARRAY[message_key, message_key], 1),
-          nextval(_counter('sent'));
+          nextval(_counter('sent')), _next_segment(1);
   RETURN id;
 END
 $$;

@@ -137,10 +137,10 @@ BEGIN
   PERFORM _check_reason(reason);
   ids := _lock_matching(filter, max_rows);
   IF ids <> '{}' THEN
-    WITH gone AS (DELETE FROM alert_dlq d WHERE d.id = ANY (ids) RETURNING d.delivery_key, d.content_hash, d.content_key, d.day_key)
+    WITH gone AS (DELETE FROM alert_dlq d WHERE d.id = ANY (ids) RETURNING d.delivery_key, d.content_hash, d.content_key, d.day_key, d.accepted_at)
     SELECT array_agg(g.delivery_key) AS delivery_keys, array_agg(g.content_hash) AS content_hashes, array_agg(g.content_key) AS content_keys,
-           array_agg(g.day_key) AS day_keys INTO gone FROM gone g;
-    PERFORM _end_reservations(gone.delivery_keys, gone.content_hashes, gone.content_keys, gone.day_keys), _leave_gradual_retries(ids);
+           array_agg(g.day_key) AS day_keys, array_agg(g.accepted_at) AS accepted INTO gone FROM gone g;
+    PERFORM _end_reservations(gone.delivery_keys, gone.content_hashes, gone.content_keys, gone.day_keys, gone.accepted), _leave_gradual_retries(ids);
     PERFORM _log_action('discard', cardinality(ids), filter => filter, reason => reason);
   END IF;
   RETURN cardinality(ids);

@@ -45,9 +45,7 @@ AS $$
   WITH outcome AS (
     SELECT d.delivered_at AS at, 'delivered' AS event, d.delivery_key, d.attempt, ARRAY(SELECT jsonb_array_elements_text(d.delivery_methods)) AS channels,
            NULL AS detail, NULL::timestamptz AS next_retry_at, d.accepted_at
-    FROM alert_deliveries d
-    WHERE coalesce(hashtext(d.user_id), 0) = coalesce(hashtext($2), 0) AND hashtext(d.alert_id) = hashtext($1)
-      AND d.alert_id = $1 AND d.user_id IS NOT DISTINCT FROM $2
+    FROM _deliveries_to($2, $1) d
     UNION ALL
     SELECT l.created_at, 'dead letter: ' || l.state, l.delivery_key, l.retry_count + 1, l.channels, l.error_message, l.next_retry_at, l.accepted_at
     FROM alert_dlq l WHERE l.alert_id = $1 AND l.user_id IS NOT DISTINCT FROM $2

@@ -18,10 +18,7 @@ DECLARE
 BEGIN
   SELECT * INTO failed FROM _failed_message(message_key);
   IF failed.alert_id IS NOT NULL THEN
-    RETURN QUERY
-    SELECT d.* FROM alert_deliveries d
-    WHERE coalesce(hashtext(d.user_id), 0) = coalesce(hashtext(failed.user_id), 0) AND hashtext(d.alert_id) = hashtext(failed.alert_id)
-      AND d.delivery_key = message_key;
+    RETURN QUERY SELECT d.* FROM _deliveries_to(failed.user_id, failed.alert_id) d WHERE d.delivery_key = message_key;
   ELSE
     RETURN QUERY
     SELECT n.* FROM (SELECT d.* FROM alert_deliveries d WHERE d.id >= message_key ORDER BY d.id LIMIT 100000) AS n WHERE n.delivery_key = message_key;
@@ -59,6 +56,7 @@ DECLARE
   given     record;
   failed    record;
   at        timestamptz;
+  since     timestamptz := '-infinity';
   condition text := 'true';
   among     text := 'true';
   direction text := 'DESC';
@@ -80,6 +78,7 @@ BEGIN
         among := among || format(' AND n.id < %L::uuid', _least_id(at + interval '1 hour'));
       WHEN 'newer_than' THEN
         at := clock_timestamp() - _filter_interval(given.key, given.value);
+        since := at;
         condition := condition || format(' AND d.delivered_at > %L::timestamptz', at);
         among := among || format(' AND n.id >= %L::uuid', _least_id(at - interval '1 hour'));
       WHEN 'delivery_key' THEN
@@ -101,8 +100,12 @@ BEGIN
   RETURN QUERY EXECUTE format($sql$
     SELECT d.id, d.delivered_at, d.alert_id, d.user_id, d.delivery_methods, d.attempt, d.priority, d.accepted_at,
            extract(epoch FROM d.delivered_at - d.accepted_at)::double precision, d.delivery_key, d.content_hash, jsonb_build_object('id', d.id)
-    FROM (SELECT n.* FROM alert_deliveries n WHERE %s %s) AS d WHERE %s ORDER BY d.id %s LIMIT %s
-  $sql$, among, CASE WHEN NOT by_index THEN format('ORDER BY n.id %s LIMIT %s', direction, looked_at) END, condition, direction, max_rows);
+    FROM %s ORDER BY d.id %s LIMIT %s
+  $sql$, CASE WHEN by_index THEN
+           format('_segments(%L) s CROSS JOIN LATERAL (SELECT d.* FROM (SELECT n.* FROM alert_deliveries n WHERE %s) AS d WHERE d.segment = s.segment AND %s OFFSET 0) AS d',
+                  since, among, condition)
+         ELSE format('(SELECT n.* FROM alert_deliveries n WHERE %s ORDER BY n.id %s LIMIT %s) AS d WHERE %s', among, direction, looked_at, condition) END,
+         direction, max_rows);
   GET DIAGNOSTICS found = ROW_COUNT;
   IF found < max_rows AND NOT by_index THEN
     RETURN QUERY EXECUTE format($sql$

@@ -48,7 +48,8 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!("../../sql/11_counters.sql", name = "counters", requires = ["tables"]);
-extension_sql_file!("../../sql/20_settings.sql", name = "settings", requires = ["counters"]);
+extension_sql_file!("../../sql/12_segments.sql", name = "segments", requires = ["counters"]);
+extension_sql_file!("../../sql/20_settings.sql", name = "settings", requires = ["segments"]);
 extension_sql_file!("../../sql/21_recipients.sql", name = "recipients", requires = ["settings"]);
 extension_sql_file!("../../sql/30_dedup.sql", name = "dedup", requires = ["recipients"]);
 extension_sql_file!("../../sql/31_deliver.sql", name = "deliver", requires = ["dedup"]);

@@ -14,9 +14,9 @@ BEGIN
     COMMIT;
   END LOOP;
   FOR start IN 0 .. deliveries - 1 BY part LOOP
-    INSERT INTO pgalert.alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivered_at, delivery_key, attempt, priority, accepted_at)
+    INSERT INTO pgalert.alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivered_at, segment, delivery_key, attempt, priority, accepted_at)
     SELECT 'alert-' || i % 5000, 'user-' || i % 100000, md5(i::text), CASE i % 3 WHEN 0 THEN '["email"]' ELSE '["inapp", "webhook"]' END::jsonb,
-           at, gen_random_uuid(), 1 + (i % 50 = 0)::integer, 'normal', at - (i % 1000) * interval '3 milliseconds'
+           at, i / 65536, gen_random_uuid(), 1 + (i % 50 = 0)::integer, 'normal', at - (i % 1000) * interval '3 milliseconds'
     FROM generate_series(start + 1, least(start + part, deliveries)) i CROSS JOIN LATERAL (SELECT now() - (i % 600000) * interval '1 second' AS at OFFSET 0) AS t;
     COMMIT;
   END LOOP;

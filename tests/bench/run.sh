@@ -54,7 +54,7 @@ if wanted claiming; then
   rates=()
   for _ in 1 2 3; do
     sql -c 'CALL fill(100)'
-    rates+=("$("${CARGO_TARGET_DIR:-$repo/target}/release/claiming" 500 100)")
+    rates+=("$(PGDATABASE=bench "${CARGO_TARGET_DIR:-$repo/target}/release/claiming" 500 100)")
   done
   line 'claim 500, report in parts of 100 / raw INSERT, messages/s' "$(mid "${rates[@]}")" "$(mid "${raw_rates[@]}")" "$(ratio "$(mid "${rates[@]}")" "$(mid "${raw_rates[@]}")")"
 fi

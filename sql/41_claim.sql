@@ -104,9 +104,9 @@ DECLARE
   claim claims;
 BEGIN
   SELECT count(*), bit_or((1 << w.slot)::smallint), min(w.expires_at),
-         (array_agg(w.xid ORDER BY w.place DESC))[1], (array_agg(w.message_id ORDER BY w.place DESC))[1]
+         (array_agg(w.xid))[count(*)], (array_agg(w.message_id))[count(*)]
   INTO claim.messages, claim.slots, claim.expires_at, claim.upto_xid, claim.upto_id
-  FROM (SELECT o.xid, o.message_id, o.slot, o.expires_at, row_number() OVER position AS place, sum(o.bytes) OVER position - o.bytes AS bytes_before
+  FROM (SELECT o.xid, o.message_id, o.slot, o.expires_at, sum(o.bytes) OVER position - o.bytes AS bytes_before
         FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
                           '18446744073709551615', 9223372036854775807, max_messages) o
         WINDOW position AS (ORDER BY o.xid, o.message_id ROWS UNBOUNDED PRECEDING)) AS w
@@ -329,8 +329,7 @@ BEGIN
                                                 WHERE (p ->> 'message_id')::bigint = o.message_id AND p ->> 'channel' = c)) END AS owed
           FROM _claim_rows(claim) o
           WHERE progress.finished = '{}' OR NOT EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = o.message_id) OFFSET 0) AS m
-    CROSS JOIN LATERAL _addresses(m.user_id, m.owed, m.owed_recipients) AS a
-    ORDER BY m.xid, m.message_id;
+    CROSS JOIN LATERAL _addresses(m.user_id, m.owed, m.owed_recipients) AS a;
     EXIT WHEN FOUND;  -- else all of them had expired: claim the next
   END LOOP;
 END

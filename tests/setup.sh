@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings what building and testing need, and leaves alone what is there already.
 #   setup.sh build   what compiles the extension
-#   setup.sh         that, the servers of each version, and the Python helpers of the tests
+#   setup.sh         that, the servers of each version, and the Python and Node helpers of the tests
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -69,15 +69,43 @@ install_browser_tests() {
   fi
 }
 
-# npm ci with the npm that belongs to that Node.
-node_packages() {
-  local node
+# What Slack and Twilio publish about the requests that they take, as JSON in target/published. Slack's are types of TypeScript.
+# Twilio's OpenAPI document is in its command line's library, of which nothing else is wanted, so that is unpacked, not installed.
+install_published_schemas() {
+  local from=$repo/tests/e2e/schemas/published folder=$repo/target/published wanted
+  wanted=$(cat "$from"/*)
+  if [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ]; then return; fi
+  echo 'setup: installing what Slack and Twilio publish'
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  cp "$from"/* "$folder"
+  node_packages "$folder"
+  npm_of_tests "$folder" pack --silent @twilio/cli-core@9.0.0 >"$folder/packed"
+  (
+    cd "$folder" || exit
+    "$(node_of_tests)" node_modules/ts-json-schema-generator/bin/ts-json-schema-generator.js --path slack.ts --minify --out slack.json
+    sha256sum --check --quiet twilio.sha256
+    tar -xzf "$(cat packed)" --to-stdout package/src/services/twilio-api/twilio_api_v2010.json >twilio.json
+    rm -r node_modules "$(cat packed)" packed
+  )
+  echo "$wanted" >"$folder/installed"
+}
+
+# npm_of_tests FOLDER ARGUMENT…: the npm that belongs to that Node.
+npm_of_tests() {
+  local folder=$1 node npm
+  shift
   node=$(node_of_tests)
   if command -v npm >/dev/null && [ "$node" = "$(command -v node)" ]; then
-    (cd "$1" && npm ci --silent --no-audit --no-fund)
+    npm=(npm)
   else
-    (cd "$1" && "$node" "$(dirname "$(readlink -f "$node")")/../lib/node_modules/npm/bin/npm-cli.js" ci --silent --no-audit --no-fund)
+    npm=("$node" "$(dirname "$(readlink -f "$node")")/../lib/node_modules/npm/bin/npm-cli.js")
   fi
+  (cd "$folder" && "${npm[@]}" "$@")
+}
+
+node_packages() {
+  npm_of_tests "$1" ci --silent --no-audit --no-fund --ignore-scripts
 }
 
 # What the tests run themselves, from folders of their own. The packages would start services of this machine: they are told
@@ -144,4 +172,5 @@ if command -v dpkg >/dev/null; then
 fi
 install_python
 install_browser_tests
+install_published_schemas
 unpack_servers

@@ -2,32 +2,23 @@ use std::{collections::HashMap, process::Command};
 
 use e2e::{
     driver::{once, pgalert, run, Ended},
-    tools::repository,
     webhook::Answer,
     Cluster, Database, Session, Webhook,
 };
 use serde_json::{json, Value};
 
-use crate::common::{add_recipient, fire, texts};
+use crate::{
+    common::{add_recipient, fire, texts},
+    schemas,
+};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Everything that a body must survive: quotes, what Slack and HTML read as markup, line breaks, and more than any limit.
-fn nasty() -> String {
+pub fn nasty() -> String {
     format!(
         "\"quoted\" \\ <!channel> & <b>bold</b>\r\n\t{{{{ 7 * 7 }}}} 🔥 {}",
         "x<&>".repeat(2000)
     )
-}
-
-fn check_schema(name: &str, body: &Value) {
-    let path = repository().join("tests/e2e/schemas").join(format!("{name}.json"));
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let faults: Vec<String> = validator
-        .iter_errors(body)
-        .map(|fault| format!("{} at {}", fault, fault.instance_path()))
-        .collect();
-    assert!(faults.is_empty(), "{name}: {faults:?}\n{body:#}");
 }
 
 /// `pgalert test`, which needs no database.
@@ -45,7 +36,7 @@ async fn send(channel: &str, to: &str, settings: &[(&str, &str)], message: &str)
     run(test_command(channel, to, settings).args(["--message", message])).await
 }
 
-fn form(body: &str) -> HashMap<String, String> {
+pub fn form(body: &str) -> HashMap<String, String> {
     url::form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }
 
@@ -56,7 +47,7 @@ async fn slack_takes_what_it_is_sent_by_webhook_and_by_token() {
     let ended = send("slack", &slack.url(), &[], &nasty()).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("ok"), "{ended:?}");
-    check_schema("slack", &slack.requests()[0].body);
+    schemas::check("slack", &slack.requests()[0].body);
     assert!(slack.requests()[0].header("authorization").is_none());
     assert!(slack.requests()[0].body["blocks"][1]["text"]["text"]
         .as_str()
@@ -69,7 +60,7 @@ async fn slack_takes_what_it_is_sent_by_webhook_and_by_token() {
     let ended = send("slack", "#ops", &settings, "down").await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let request = &slack.requests()[1];
-    check_schema("slack", &request.body);
+    schemas::check("slack", &request.body);
     assert_eq!(
         (request.path.as_str(), &request.body["channel"]),
         ("/chat.postMessage", &json!("#ops"))
@@ -138,7 +129,7 @@ async fn twilio_takes_what_it_is_sent() {
     assert_eq!(request.header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(request.header("authorization"), Some("Basic QUMwMTIzOmh1bnRlcjI="));
     let fields = form(&request.raw);
-    check_schema("twilio", &json!(fields));
+    schemas::check("twilio", &json!(fields));
     // The 🔥 makes it UCS-2: three segments are 201 units.
     let units = fields["Body"].encode_utf16().count();
     assert!((195..=201).contains(&units) && fields["Body"].ends_with("..."), "{units}: {fields:?}");
@@ -156,7 +147,7 @@ async fn twilio_takes_what_it_is_sent() {
     send("sms", "+4915112345678", &key, &"a".repeat(500)).await;
     let request = &twilio.requests()[1];
     let fields = form(&request.raw);
-    check_schema("twilio", &json!(fields));
+    schemas::check("twilio", &json!(fields));
     assert_eq!(fields["Body"].len(), 160);
     assert_eq!(request.header("authorization"), Some("Basic U0s3NzpodW50ZXIy"));
 
@@ -245,7 +236,7 @@ async fn the_other_receivers_take_what_they_are_sent() {
             assert_eq!(ended.code, Some(0), "{channel}: {ended:?}");
         }
         for request in &receiver.requests()[before..] {
-            check_schema(channel, &request.body);
+            schemas::check(channel, &request.body);
             assert_eq!(request.header("content-type"), Some("application/json"));
         }
         let last = receiver.requests().pop().unwrap();

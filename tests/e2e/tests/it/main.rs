@@ -25,10 +25,12 @@ mod mail; // what arrives at a real SMTP server
 mod metrics; // /metrics, in a real Prometheus and in the parser of others
 mod names; // pgalert channels and recipients
 mod postfix; // a real Postfix: STARTTLS, logins, its refusals, a connection that breaks off
+mod published; // Slack and Twilio: bodies against what they publish themselves
 mod races; // sessions that fire the same thing at the same moment
 mod report; // what was sent is reported, and a lost claim not sent on
 mod resources; // connections and memory that the driver takes
 mod retry; // what failed is tried again, in time, and nothing else
+mod schemas; // what receivers take, as JSON schemas
 mod share; // three drivers, SIGTERM, polling, a pooler
 mod signature; // Standard Webhooks, as another implementation sees them
 mod smtp; // a server that breaks off, stalls or lies

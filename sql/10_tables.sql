@@ -260,6 +260,15 @@ COMMENT ON SEQUENCE inboxes_listening_until IS 'Until when some live inbox wants
 COMMENT ON SEQUENCE leases_searched_at IS 'When claim_batch last looked for leases that ran out.';
 COMMENT ON SEQUENCE lease_low_water IS 'All claims below this claim_id have ended.';
 
+CREATE UNLOGGED TABLE breakers (
+  worker     text COLLATE "C" NOT NULL,
+  channel    text COLLATE "C" NOT NULL,
+  host       text COLLATE "C" NOT NULL,
+  open_until timestamptz NOT NULL,
+  PRIMARY KEY (worker, channel, host)
+);
+COMMENT ON TABLE breakers IS 'Hosts that a running driver leaves alone for now. Not dumped, and empty after a crash: a driver has it from memory.';
+
 -- Results ------------------------------------------------------------------------------------------------------------
 
 CREATE SEQUENCE delivery_segment;

@@ -112,6 +112,7 @@ BEGIN
     SELECT * INTO partitions FROM _keep_partitions();
     done := done || jsonb_build_object('partitions_added', partitions.added, 'partitions_dropped', partitions.dropped);
   END IF;
+  DELETE FROM breakers b WHERE b.open_until < clock_timestamp() - interval '1 hour';  -- their driver is gone, or nobody sends there any more
   PERFORM _add_up_letter_counts(), _add_up_stats(), advance_gradual_retries();
   -- Last, since its locks are held to the end of the transaction.
   SELECT sum(pg_total_relation_size(format('pgalert.%s_%s', t, s.last_value))) INTO slot_bytes

@@ -56,7 +56,7 @@ DECLARE
   given     record;
   failed    record;
   at        timestamptz;
-  since     timestamptz := '-infinity';
+  since     timestamptz := timestamptz '-infinity';
   condition text := 'true';
   among     text := 'true';
   direction text := 'DESC';

@@ -11,7 +11,8 @@ BEGIN
   LOOP
     EXECUTE format('ALTER %s %s OWNER TO pgalert_owner', CASE object.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, object.name);
     -- All user data is dumped, table by table and sequence by sequence: the mark of a partitioned table does nothing.
-    IF object.relkind = 'r' AND object.name::text NOT IN ('pgalert.lane_high', 'pgalert.lane_normal', 'pgalert.lane_low', 'pgalert.adding_up', 'pgalert.added_up') THEN
+    IF object.relkind = 'r' AND object.name::text NOT IN ('pgalert.lane_high', 'pgalert.lane_normal', 'pgalert.lane_low', 'pgalert.adding_up', 'pgalert.added_up',
+                                                          'pgalert.breakers') THEN
       PERFORM pg_extension_config_dump(object.name, '');
     END IF;
   END LOOP;
@@ -50,7 +51,8 @@ TO pgalert_producer;
 GRANT EXECUTE ON FUNCTION
   pgalert.claim_batch(text, integer, interval), pgalert.report(bigint, text, jsonb), pgalert.extend_lease(bigint, text, interval),
   pgalert.release_claim(bigint, text), pgalert.announce_sleep(interval), pgalert.schedule_retries(integer), pgalert.maintain(),
-  pgalert.rotate_outbox(), pgalert.count_waiting(), pgalert.schedule_jobs(), pgalert.unschedule_jobs(), pgalert._require_pg_cron()
+  pgalert.rotate_outbox(), pgalert.count_waiting(), pgalert.schedule_jobs(), pgalert.unschedule_jobs(), pgalert._require_pg_cron(),
+  pgalert.report_breakers(text, jsonb)
 TO pgalert_driver;
 
 GRANT EXECUTE ON FUNCTION
@@ -81,7 +83,7 @@ GRANT EXECUTE ON FUNCTION pgalert._class_seconds(smallint), pgalert._new_deliver
 GRANT EXECUTE ON FUNCTION pgalert._all_letter_counts() TO pgalert_operator, pgalert_monitor, pgalert_driver;
 
 GRANT EXECUTE ON FUNCTION pgalert.alert_history(text, text) TO pgalert_producer, pgalert_operator;
-GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.queue_depth(), pgalert.open_claims() TO pgalert_driver, pgalert_operator, pgalert_monitor;
+GRANT EXECUTE ON FUNCTION pgalert.setting(text), pgalert.hold_reason(), pgalert.queue_depth(), pgalert.open_claims(), pgalert.open_breakers() TO pgalert_driver, pgalert_operator, pgalert_monitor;
 GRANT EXECUTE ON FUNCTION pgalert.metrics() TO pgalert_driver, pgalert_monitor;
 GRANT EXECUTE ON FUNCTION pgalert.list_channels() TO pgalert_driver, pgalert_operator;
 GRANT SELECT ON pgalert.all_policies TO pgalert_operator, pgalert_monitor;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! claimer ──claim──▶ sender ──outcomes──▶ reporter        upkeep
-//!    │ connection 1    (network)             │ connection 2   │ connection 3
+//!    │ connection 1    (network)             │ connection 2   │ connection 3      breakers: connection 4, where one opens
 //! ```
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::breakers::Breakers;
 use crate::channels;
 use crate::check;
 use crate::claimer::{self, Claimer};
@@ -134,6 +135,10 @@ pub async fn run(
     let (stop, under_way) = (claimer.stop.clone(), UnderWay::of(&claimer.sender));
     let give_up = under_way.give_up.clone();
     let worker = claimer.worker.clone();
+    let link = Link::new(params.clone(), "breakers", false).counted(&meters);
+    let breakers = Arc::new(Breakers::new(link, worker.clone(), claimer.sender.channels.clone()));
+    let told = breakers.clone();
+    let watch = loops.start("watch of breakers", async move { told.watch().await });
     let observed = Observed {
         meters,
         channels: claimer.sender.channels.clone(),
@@ -166,6 +171,7 @@ pub async fn run(
         give_up.cancel();
     });
     upkeep.abort();
+    watch.abort();
     stop.cancel();
     let end = Instant::now() + config.worker.shutdown_grace;
     match timeout_at(end, &mut claims).await {
@@ -178,9 +184,15 @@ pub async fn run(
     }
     let in_flight = config.worker.max_in_flight as usize - room.available_permits();
     finish(under_way, reporter, &config, end, in_flight).await?;
+    if tokio::time::timeout(LAST_WORD, breakers.forget()).await.is_err() {
+        warn!("the database does not answer: breakers of this driver are forgotten in an hour");
+    }
     info!("stopped");
     Ok(())
 }
+
+/// For what is told to the database at the very end.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 const STUCK_CLAIM: &str =
     "the database does not answer a claim: what it may have claimed will be taken over";

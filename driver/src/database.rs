@@ -11,6 +11,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
@@ -122,6 +123,16 @@ pub async fn report(
     let params: [Param; 3] =
         [(&claim_id, Type::INT8), (&worker, Type::TEXT), (&outcomes, Type::JSONB)];
     Ok(query_one(client, "SELECT pgalert.report($1, $2, $3)", &params).await?.try_get(0)?)
+}
+
+pub async fn report_breakers(
+    client: &Client,
+    worker: &str,
+    breakers: &Value,
+) -> Result<(), DatabaseError> {
+    let params: [Param; 2] = [(&worker, Type::TEXT), (&breakers, Type::JSONB)];
+    query_one(client, "SELECT pgalert.report_breakers($1, $2)::text", &params).await?;
+    Ok(())
 }
 
 pub async fn extend_lease(

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod breakers;
 mod channel_names;
 mod channels;
 mod check;

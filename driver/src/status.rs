@@ -10,8 +10,10 @@ use crate::table::{cell, json_line, Table};
 pub async fn status(client: &Client, json: bool) -> anyhow::Result<()> {
     let mut overview = letters::overview(client, "1 hour").await?;
     let claims = letters::open_claims(client).await?;
+    let breakers = letters::open_breakers(client).await?;
     if json {
         overview["open_claims"] = claims.into();
+        overview["open_breakers"] = breakers.into();
         output::line(json_line(&overview))?;
         return Ok(());
     }
@@ -40,7 +42,16 @@ pub async fn status(client: &Client, json: bool) -> anyhow::Result<()> {
     }
     output::line(format_args!("\ndead letters: {}", counts(&overview["dlq"])))?;
     output::line(format_args!("last hour: {}", counts(&overview["rates"])))?;
-    output::line("breakers: each driver keeps its own and shows them in its metrics")?;
+    if breakers.is_empty() {
+        output::line("breakers: all closed")?;
+        return Ok(());
+    }
+    output::line("breakers: messages to these hosts wait")?;
+    let mut hosts = Table::new(["CHANNEL", "HOST", "STATE", "UNTIL", "WORKER"]);
+    for breaker in &breakers {
+        hosts.row(["channel", "host", "state", "open_until", "worker"].map(|f| cell(&breaker[f])));
+    }
+    output::print(hosts)?;
     Ok(())
 }
 

@@ -59,7 +59,8 @@ extension_sql_file!("../../sql/40_window.sql", name = "window", requires = ["wak
 extension_sql_file!("../../sql/41_claim.sql", name = "claim", requires = ["window"]);
 extension_sql_file!("../../sql/42_report.sql", name = "report", requires = ["claim"]);
 extension_sql_file!("../../sql/43_rotate.sql", name = "rotate", requires = ["report"]);
-extension_sql_file!("../../sql/49_added_up.sql", name = "added_up", requires = ["rotate"]);
+extension_sql_file!("../../sql/44_breakers.sql", name = "breakers", requires = ["rotate"]);
+extension_sql_file!("../../sql/49_added_up.sql", name = "added_up", requires = ["breakers"]);
 extension_sql_file!(
     "../../sql/50_dead_letters.sql",
     name = "dead_letters",

@@ -23,7 +23,12 @@ struct Claim {
 
 async fn connect() -> Client {
     let variable = |name| std::env::var(name).unwrap();
-    let url = format!("host={} user={} dbname={}", variable("PGHOST"), variable("PGUSER"), variable("PGDATABASE"));
+    let url = format!(
+        "host={} user={} dbname={}",
+        variable("PGHOST"),
+        variable("PGUSER"),
+        variable("PGDATABASE")
+    );
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client

@@ -65,6 +65,10 @@ pub async fn open_claims<C: Caller>(caller: &C) -> Rows<C> {
     rows(caller, "pgalert.open_claims()", &[]).await
 }
 
+pub async fn open_breakers<C: Caller>(caller: &C) -> Rows<C> {
+    rows(caller, "pgalert.open_breakers()", &[]).await
+}
+
 pub async fn list_dead_letters<C: Caller>(
     caller: &C,
     filter: &Value,

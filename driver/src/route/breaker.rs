@@ -52,6 +52,11 @@ impl Breaker {
         self.state
     }
 
+    /// Where it is not closed: when one may try, or might have tried.
+    pub fn open_until(&self) -> Option<Instant> {
+        (self.state != State::Closed).then_some(self.until)
+    }
+
     pub fn has_failures(&self) -> bool {
         self.failures_in_a_row > 0
     }

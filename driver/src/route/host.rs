@@ -129,6 +129,10 @@ impl Host {
         self.breaker.lock().state()
     }
 
+    pub fn open_until(&self) -> Option<Instant> {
+        self.breaker.lock().open_until()
+    }
+
     /// Nothing would be forgotten with it.
     pub fn is_unremarkable(&self) -> bool {
         let breaker = self.breaker.lock();

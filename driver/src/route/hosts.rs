@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -48,6 +49,12 @@ impl Hosts {
         let host = Arc::new(Host::new(self.share.clone(), self.second_tries, self.crowd.clone()));
         known.insert(name.to_owned(), host.clone());
         host
+    }
+
+    /// Hosts whose breaker is not closed, each with the time at which one may try it.
+    pub fn open(&self) -> Vec<(String, Instant)> {
+        let known = self.known.lock();
+        known.iter().filter_map(|(name, host)| Some((name.clone(), host.open_until()?))).collect()
     }
 
     pub fn breakers(&self) -> Breakers {

@@ -105,6 +105,11 @@ impl Route {
         self.hosts.breakers()
     }
 
+    /// Hosts whose breaker is not closed, each with the time at which one may try it.
+    pub fn open_hosts(&self) -> Vec<(String, Instant)> {
+        self.hosts.open()
+    }
+
     /// Sends one message to one recipient, or says that it is to wait.
     pub async fn send(&self, message: &Message, recipient: &Recipient) -> Sent {
         // An address that names no host is refused by the channel.

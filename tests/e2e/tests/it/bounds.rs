@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::common::{add_recipient, fire, fire_many, number, texts, LIMIT};
+use crate::dlq::printed;
 use e2e::{
     driver::{once, pgalert},
     say,
@@ -242,6 +243,18 @@ async fn after_its_pause_one_message_tries_and_closes_the_breaker() {
     })
     .await;
     assert_eq!(webhook.count(), 2);
+    let breakers = "SELECT channel || ' ' || host FROM pgalert.open_breakers()";
+    until("the database knows", LIMIT, async || match texts(&session, breakers).await.len() {
+        1 => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    assert!(texts(&session, breakers).await[0].starts_with("webhook 127.0.0.1:"));
+    let status = printed(&database, &["status"]).await;
+    assert!(
+        status.contains("messages to these hosts wait") && status.contains("127.0.0.1"),
+        "{status}"
+    );
     webhook.answer(|_| Answer::OK);
     until("all are delivered", LIMIT, async || {
         let due = "UPDATE pgalert.alert_dlq SET next_retry_at = clock_timestamp() WHERE state = 'waiting'";
@@ -256,6 +269,32 @@ async fn after_its_pause_one_message_tries_and_closes_the_breaker() {
     let log = driver.log();
     assert_eq!(log.matches("breaker has opened or closed").count(), 2, "{log}");
     assert!(!log.contains("127.0.0.1"), "no address in the log: {log}");
+    until("it is closed for the database too", LIMIT, async || {
+        match texts(&session, breakers).await.len() {
+            0 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    assert!(printed(&database, &["status"]).await.contains("breakers: all closed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_ends_leaves_no_open_breaker_behind() {
+    let (database, session, webhook) = start().await;
+    webhook.answer(|_| Answer::status(500));
+    let settings = [("BREAKER_FAILURES", "1"), ("WEBHOOK_CONCURRENCY", "1")];
+    let driver = Driver::start(&mut with("run", &database, &settings));
+    fire_many(&session, "alert", 2).await;
+    let open =
+        "SELECT count(*) FROM pgalert.open_breakers() WHERE state = 'open' AND open_until > now()";
+    until("it is open", LIMIT, async || match number(&session, open).await {
+        1 => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    assert!(driver.terminate(LIMIT).await.success());
+    assert_eq!(number(&session, "SELECT count(*) FROM pgalert.breakers").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ async fn pgalert(database: &Database, arguments: &[&str]) -> Ended {
 }
 
 /// What a command prints; it must succeed.
-async fn printed(database: &Database, arguments: &[&str]) -> String {
+pub async fn printed(database: &Database, arguments: &[&str]) -> String {
     let ended = pgalert(database, arguments).await;
     assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
     ended.stdout
@@ -180,7 +180,7 @@ async fn status_deliveries_completion_and_man() {
     add_letters(&session, 2).await;
     crate::common::fire(&session, "seen", &["inapp"]).await;
     let status = printed(&database, &["status"]).await;
-    assert!(status.contains("1 permanent") && status.contains("breakers: "), "{status}");
+    assert!(status.contains("1 permanent") && status.contains("breakers: all closed"), "{status}");
     let status = &lines(&printed(&database, &["status", "--json"]).await)[0];
     assert_eq!(status["dlq"]["exhausted"], 1);
     let rows = lines(&printed(&database, &["deliveries", "list", "--user", "ann", "--json"]).await);

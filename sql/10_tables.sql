@@ -267,12 +267,11 @@ CREATE UNLOGGED TABLE breakers (
   open_until timestamptz NOT NULL,
   PRIMARY KEY (worker, channel, host)
 );
-COMMENT ON TABLE breakers IS 'Hosts that a running driver leaves alone for now. Not dumped, and empty after a crash: a driver has it from memory.';
+COMMENT ON TABLE breakers IS 'Hosts that a running driver leaves alone for now. Not dumped, and empty after a crash: its driver tells it again.';
 
 -- Results ------------------------------------------------------------------------------------------------------------
 
 CREATE SEQUENCE delivery_segment;
-SELECT setval('delivery_segment', (extract(epoch FROM clock_timestamp()) - 946684800)::bigint);
 COMMENT ON SEQUENCE delivery_segment IS 'Segment that deliveries are written to: when it began, in seconds since 2000.';
 
 CREATE TABLE alert_deliveries (

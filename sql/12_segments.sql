@@ -7,6 +7,8 @@ CREATE FUNCTION _segment_at(at timestamptz) RETURNS integer
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$ SELECT greatest(-2147483648, least(2147483647, extract(epoch FROM at) - 946684800))::integer $$;
 
+SELECT setval('delivery_segment', _segment_at(clock_timestamp()));
+
 -- Begins the next segment once in a while, so that it has 65,536 deliveries on average: nothing is counted, nobody waits.
 -- More of them in a second are numbered ahead of the clock.
 CREATE FUNCTION _next_segment(deliveries bigint) RETURNS void

@@ -95,6 +95,7 @@ AS $$
 $$;
 
 -- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.
+-- It reaches to the last row: the aggregates see them in the order of the window.
 CREATE FUNCTION _claim_part(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
                             worker text, max_messages integer, lease interval) RETURNS claims
 LANGUAGE plpgsql VOLATILE
@@ -329,7 +330,7 @@ BEGIN
                                                 WHERE (p ->> 'message_id')::bigint = o.message_id AND p ->> 'channel' = c)) END AS owed
           FROM _claim_rows(claim) o
           WHERE progress.finished = '{}' OR NOT EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = o.message_id) OFFSET 0) AS m
-    CROSS JOIN LATERAL _addresses(m.user_id, m.owed, m.owed_recipients) AS a;
+    CROSS JOIN LATERAL _addresses(m.user_id, m.owed, m.owed_recipients) AS a;  -- in the order of _window_rows
     EXIT WHEN FOUND;  -- else all of them had expired: claim the next
   END LOOP;
 END

@@ -24,7 +24,7 @@ BEGIN
   INSERT INTO breakers AS b (worker, channel, host, open_until)
   SELECT report_breakers.worker, t.channel, t.host, t.open_until FROM told t
   ON CONFLICT ON CONSTRAINT breakers_pkey DO UPDATE SET open_until = excluded.open_until
-  WHERE excluded.open_until > b.open_until + interval '1 second';
+  WHERE excluded.open_until > b.open_until + interval '1 second' AND excluded.open_until > clock_timestamp();  -- one that is due stays due
 END
 $$;
 COMMENT ON FUNCTION report_breakers(text, jsonb) IS 'Says which breakers of a worker are not closed, all of them: an array of {"channel", "host", "pause_s": seconds until the host is tried, 0 where that is due}. Raises 22023 for what is none.';

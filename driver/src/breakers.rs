@@ -13,6 +13,8 @@ use crate::database::{self, DatabaseError};
 use crate::link::Link;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is open is told again: a crash of the server empties the table.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// The database knows no longer pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 
@@ -22,16 +24,23 @@ type Open = BTreeMap<(String, String), Instant>;
 pub struct Breakers {
     worker: String,
     channels: Channels,
+    told: Mutex<Told>,
+}
+
+struct Told {
     /// Connects when there is something to tell.
-    told: Mutex<(Link, Open)>,
+    link: Link,
+    open: Open,
+    at: Instant,
 }
 
 impl Breakers {
     pub fn new(link: Link, worker: String, channels: Channels) -> Self {
-        Self { worker, channels, told: Mutex::new((link, Open::new())) }
+        let told = Told { link, open: Open::new(), at: Instant::now() };
+        Self { worker, channels, told: Mutex::new(told) }
     }
 
-    /// Tells each change, for ever.
+    /// Tells what is open, and each change, for ever.
     pub async fn watch(&self) {
         let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -59,11 +68,11 @@ impl Breakers {
     }
 
     async fn tell(&self, open: Open) -> Result<(), DatabaseError> {
-        let (link, told) = &mut *self.told.lock().await;
-        if open == *told {
+        let mut told = self.told.lock().await;
+        let now = Instant::now();
+        if open == told.open && (open.is_empty() || now < told.at + TELL_AGAIN) {
             return Ok(());
         }
-        let now = Instant::now();
         let breakers: Value = open
             .iter()
             .map(|((channel, host), until)| {
@@ -71,10 +80,10 @@ impl Breakers {
                 json!({"channel": channel, "host": host, "pause_s": pause.as_secs_f64()})
             })
             .collect();
-        let client = link.reopen().await;
+        let client = told.link.reopen().await;
         let result = database::report_breakers(client, &self.worker, &breakers).await;
-        link.check(result)?;
-        *told = open;
+        told.link.check(result)?;
+        (told.open, told.at) = (open, now);
         Ok(())
     }
 }

@@ -19,22 +19,7 @@ END
 $$;
 ANALYZE outbox, claims, claim_log, dedup_keys, alert_dlq, recipients, notifications;
 
--- How many rows of the queue's tables a command reads, in a transaction of its own.
-CREATE VIEW reads AS
-SELECT sum(seq_tup_read) AS seq, sum(idx_tup_fetch) AS idx FROM pg_stat_xact_user_tables WHERE schemaname = 'pgalert';
-CREATE PROCEDURE measure(command text, most bigint, INOUT verdict text DEFAULT NULL) LANGUAGE plpgsql AS $$
-DECLARE
-  before reads;
-  after  reads;
-BEGIN
-  COMMIT;
-  SELECT * INTO before FROM reads;
-  EXECUTE command;
-  SELECT * INTO after FROM reads;
-  verdict := CASE WHEN after.seq - before.seq <= 50 AND after.idx - before.idx <= most THEN 'ok'
-                  ELSE format('%s by scans, %s by index, at most %s wanted', after.seq - before.seq, after.idx - before.idx, most) END;
-END
-$$;
+\i :srcdir/include/reads.sql
 -- Messages as deliver_alert writes them, in 40 transactions.
 CREATE PROCEDURE fill() LANGUAGE plpgsql AS $$
 BEGIN

@@ -72,22 +72,10 @@ BEGIN
 END
 $$;
 CALL deliver_many();
-CREATE VIEW reads AS SELECT sum(seq_tup_read) AS seq, sum(idx_tup_fetch) AS idx FROM pg_stat_xact_user_tables WHERE relid = 'pgalert.alert_deliveries_default'::regclass;
-CREATE PROCEDURE measure(command text, INOUT verdict text DEFAULT NULL) LANGUAGE plpgsql AS $$
-DECLARE
-  before reads;
-  after  reads;
-BEGIN
-  COMMIT;
-  SELECT * INTO before FROM reads;
-  EXECUTE command;
-  SELECT * INTO after FROM reads;
-  verdict := CASE WHEN after.seq = before.seq AND after.idx - before.idx <= 100 THEN 'ok' ELSE format('%s by scans, %s by index', after.seq - before.seq, after.idx - before.idx) END;
-END
-$$;
-CALL measure($$SELECT pgalert.check_duplicate_delivery('h2000007', '1 year')$$);
-CALL measure($$SELECT pgalert.check_duplicate_delivery('none', '1 year')$$);
-CALL measure($$SELECT * FROM pgalert.alert_history('a7', 'u2000007')$$);
-CALL measure($$SELECT * FROM pgalert.find_deliveries('{"user_id": "u2000007"}')$$);
-CALL measure($$SELECT * FROM pgalert.delivery_attempts((SELECT delivery_key FROM pgalert.alert_dlq WHERE alert_id = 's1'))$$);
-CALL measure($$SELECT pgalert.remove_from_dlq((SELECT id FROM pgalert.alert_dlq WHERE alert_id = 's4' LIMIT 1))$$);
+\i :srcdir/include/reads.sql
+CALL measure($$SELECT pgalert.check_duplicate_delivery('h2000007', '1 year')$$, 100);
+CALL measure($$SELECT pgalert.check_duplicate_delivery('none', '1 year')$$, 100);
+CALL measure($$SELECT * FROM pgalert.alert_history('a7', 'u2000007')$$, 100);
+CALL measure($$SELECT * FROM pgalert.find_deliveries('{"user_id": "u2000007"}')$$, 100);
+CALL measure($$SELECT * FROM pgalert.delivery_attempts((SELECT delivery_key FROM pgalert.alert_dlq WHERE alert_id = 's1'))$$, 100);
+CALL measure($$SELECT pgalert.remove_from_dlq((SELECT id FROM pgalert.alert_dlq WHERE alert_id = 's4' LIMIT 1))$$, 100);

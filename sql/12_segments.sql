@@ -1,6 +1,6 @@
 -- Segments: the deliveries of one stretch of time, some 65,000 of them. The indexes of alert_deliveries that are not in order of time
--- begin with it, so that new entries, at random places, go into a few MB however many there are: an insert costs the same at ten
--- million rows, and between two checkpoints few pages are written anew. A search looks into each segment: two steps down an index.
+-- begin with it, so that new entries, at random places, go into a few MB however many there are, and
+-- between two checkpoints few pages are written anew. A search looks into each segment: two steps down an index.
 
 -- The number of a segment that begins at a time: seconds since 2000.
 CREATE FUNCTION _segment_at(at timestamptz) RETURNS integer

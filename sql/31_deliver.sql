@@ -1,12 +1,13 @@
 -- Fire: an alert becomes a notification, an outbox row, or a suppressed one, in the caller's transaction.
 
--- What can be known of an alert without a table; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. The keys, lane
--- and dedup_window are those of the built-in policy (lane: NULL where there is none) and of `day`. plain: nothing else is to be
--- looked up, its channels and policy being built in, and it has a channel and no expires_at.
-CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text, day text,
-  OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT content_hash text, OUT expires_at text,
-  OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT lane smallint, OUT dedup_window interval,
-  OUT in_app boolean, OUT plain boolean)
+-- What can be known of an alert without a table; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. at, at_ms: now.
+-- owed: its channels but inapp. The lane (NULL where there is none), the day's key (only with_day) and how long keys are held are
+-- those of the built-in policy and settings. plain: nothing else is to be looked up, its channels and policy being built in, and
+-- it has a channel and no expires_at.
+CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text, with_day boolean,
+  OUT at timestamptz, OUT at_ms bigint, OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT owed text[], OUT content_hash text,
+  OUT expires_at text, OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT content_until timestamptz,
+  OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean)
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
 
 CREATE FUNCTION _day(at timestamptz, zone text) RETURNS text
@@ -82,27 +83,42 @@ AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 
 CREATE FUNCTION _counted(status text) RETURNS text
 LANGUAGE sql VOLATILE
-AS $$ SELECT CASE WHEN nextval(_counter(status)) > 0 THEN status END $$;
+AS $$ SELECT CASE WHEN nextval(_counter(status)) IS NOT NULL THEN status END $$;
 
--- Each expression of PL/pgSQL is prepared anew in each transaction, so those that every firing comes by are few.
+-- The alert as tables keep it. The values are text, so nothing looks up of what type they are, as jsonb_build_object would.
+CREATE FUNCTION _alert_data(alert jsonb, user_id text, message text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT alert || jsonb_object(ARRAY['message', message, 'user_id', user_id]) $$;
+
+-- Which of these keys are held.
+CREATE FUNCTION _held(day_keys uuid[], content_key uuid, at timestamptz) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+  -- Content and day in one look: whoever has taken the day may have taken it with this content.
+  RETURN ARRAY(SELECT k.day_key FROM dedup_keys k WHERE k.day_key = ANY (day_keys) AND k.day_until > at
+               UNION ALL
+               SELECT k.content_key FROM dedup_keys k WHERE k.content_key = _held.content_key AND k.content_until > at);
+END
+$$;
+
+-- Each expression of PL/pgSQL, and each function in it, is prepared anew in each transaction, so those that every firing comes
+-- by are few: what can be computed is computed by _read_alert.
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
-  SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_variable
 DECLARE
-  started CONSTANT timestamptz := clock_timestamp();
   fired   record;
   context record;
   expires timestamptz;
-  day_end timestamptz;
   days    uuid[];
   held    uuid[];
   verdict text;
   data    jsonb;
 BEGIN
-  fired := _read_alert(alert, user_id, message, traceparent, _day(started, _default_setting('time_zone')));
+  fired := _read_alert(alert, user_id, message, traceparent, true);
   IF NOT fired.plain OR dedup_window IS NOT NULL
      OR pg_sequence_last_value('pgalert.settings_written') IS NOT NULL OR pg_sequence_last_value('pgalert.first_use_seen') IS NULL THEN
     IF dedup_window IS NOT NULL THEN
@@ -114,63 +130,57 @@ BEGIN
       RETURN _counted('no_channels');
     END IF;
     expires := fired.expires_at::timestamptz;
-    IF expires <= started THEN
+    IF expires <= fired.at THEN
       INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                              delivery_key, accepted_at, expires_at, traceparent)
-      VALUES (fired.alert_id, user_id, alert || jsonb_build_object('message', message, 'user_id', user_id), _expired_before_sending(),
-              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, started, expires, traceparent);
+      VALUES (fired.alert_id, user_id, _alert_data(alert, user_id, message), _expired_before_sending(),
+              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, fired.at, expires, traceparent);
       RETURN _counted('expired');
     END IF;
     fired.lane := context.lane;
-    fired.dedup_window := coalesce(dedup_window, context.dedup_window);
-    IF fired.dedup_window = '0' THEN
+    fired.content_until := fired.at + coalesce(dedup_window, context.dedup_window);
+    IF fired.content_until = fired.at THEN
       fired.content_key := NULL;
     END IF;
     days := coalesce(_day_keys(user_id, fired.alert_id, context.day, context.daily_limit), '{}');
-    day_end := context.day_end;
     fired.day_key := days[1];
+    fired.day_until := context.day_end;
   END IF;
 
-  LOOP
-    EXIT WHEN num_nonnulls(fired.content_key, fired.day_key) = 0;
+  WHILE fired.content_key IS NOT NULL OR fired.day_key IS NOT NULL LOOP
     INSERT INTO dedup_keys (content_key, day_key, content_until, day_until, owner)
-    VALUES (fired.content_key, fired.day_key, started + fired.dedup_window,
-            coalesce(day_end, _day_end(started, _default_setting('time_zone'))), fired.message_key)
+    VALUES (fired.content_key, fired.day_key, fired.content_until, fired.day_until, fired.message_key)
     ON CONFLICT DO NOTHING;
     EXIT WHEN FOUND;
     days := coalesce(days, ARRAY[fired.day_key]);
-    -- Content and day in one look: whoever has taken the day may have taken it with this content.
-    SELECT array_agg(h.key) INTO held
-    FROM (SELECT k.day_key FROM dedup_keys k WHERE k.day_key = ANY (days) AND k.day_until > started
-          UNION ALL
-          SELECT k.content_key FROM dedup_keys k WHERE k.content_key = fired.content_key AND k.content_until > started) AS h (key);
-    fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE held IS NULL OR d <> ALL (held) ORDER BY place LIMIT 1);
+    held := _held(days, fired.content_key, fired.at);
+    fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (held) ORDER BY place LIMIT 1);
     verdict := CASE WHEN fired.content_key = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND fired.day_key IS NULL THEN 'capped' END;
     IF verdict IS NOT NULL THEN
       INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (fired.alert_id, user_id, verdict, fired.content_hash);
       RETURN _counted(verdict);
     END IF;
-    PERFORM _free_expired(ARRAY[fired.day_key], ARRAY[fired.content_key], started);
+    PERFORM _free_expired(ARRAY[fired.day_key], ARRAY[fired.content_key], fired.at);
   END LOOP;
 
   IF fired.in_app THEN
     INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
     VALUES (user_id, fired.alert_id, fired.alert_name, message, fired.priority, fired.message_key);
     PERFORM _wake_inbox(user_id);
-    IF fired.channels = '{inapp}' THEN
+    IF fired.owed = '{}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-      VALUES (fired.alert_id, user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, started);
+      VALUES (fired.alert_id, user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, fired.at);
       PERFORM _next_segment(1);
       RETURN _counted('delivered');
     END IF;
   END IF;
-  data := alert || jsonb_build_object('message', message, 'user_id', user_id);
+  data := _alert_data(alert, user_id, message);
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
   VALUES (_outbox_slot(), fired.lane, _install_id(), fired.message_key, fired.alert_id, user_id, fired.priority,
-          array_remove(fired.channels, 'inapp'), CASE WHEN fired.in_app THEN '{inapp}' ELSE '{}' END::text[],
-          fired.content_hash, fired.content_key, fired.day_key, pg_column_size(data), started, started, expires, traceparent, data);
-  IF _drivers_asleep() THEN
+          fired.owed, CASE WHEN fired.in_app THEN '{inapp}'::text[] ELSE '{}'::text[] END,
+          fired.content_hash, fired.content_key, fired.day_key, pg_column_size(data), fired.at, fired.at, expires, traceparent, data);
+  IF _drivers_asleep(fired.at_ms) THEN
     PERFORM _wake_drivers();
   END IF;
   RETURN _counted('queued');

@@ -30,15 +30,15 @@ $$;
 COMMENT ON FUNCTION announce_sleep(interval) IS 'Says that a driver sleeps for up to nap (0 to 1 hour) and listens to pgalert_outbox, so that firings notify it. Writes no row; renew it before it has passed, and claim once more before sleeping.';
 
 -- Not known since the server started counts as asleep. An expression: it costs a firing less than a call.
-CREATE FUNCTION _drivers_asleep() RETURNS boolean
+CREATE FUNCTION _drivers_asleep(at_ms bigint) RETURNS boolean
 LANGUAGE sql VOLATILE
-AS $$ SELECT coalesce(pg_sequence_last_value('pgalert.drivers_asleep_until') > pgalert._now_ms(), true) $$;
+AS $$ SELECT coalesce(pg_sequence_last_value('pgalert.drivers_asleep_until') > at_ms, true) $$;
 
 CREATE FUNCTION _wake_drivers() RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-  IF _drivers_asleep() THEN
+  IF _drivers_asleep(_now_ms()) THEN
     PERFORM pg_notify('pgalert_outbox', '');
     IF pg_sequence_last_value('pgalert.drivers_asleep_until') IS NULL THEN
       -- Nobody has said so since the server started: notify for ten seconds, in which a sleeping driver renews it.

@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::channels;
+use crate::channels::{self, Addressing, Channels};
 use crate::error::Error;
 use crate::hash;
 use crate::json::{check_depth, describe, read};
@@ -46,6 +46,12 @@ struct Fields<'a> {
     dedup_key: Option<&'a RawValue>,
     #[serde(borrow)]
     expires_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    channels: Option<&'a RawValue>,
+    #[serde(borrow)]
+    notify_inapp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    notify_email: Option<&'a RawValue>,
 }
 
 /// Reads an alert, given as text of a jsonb, and checks all that can be checked without a table.
@@ -85,12 +91,15 @@ pub fn read_firing(
     if let Some(time) = expires_at.as_deref().filter(|time| !looks_like_time(time)) {
         return Err(Error::NotTime { what: "expires_at", found: time.chars().take(64).collect() });
     }
+    let Fields { channels, notify_inapp, notify_email, .. } = fields;
+    let channels = Addressing { channels, notify_inapp, notify_email }.channels()?;
+    check_depth(alert)?;
     let condition = fields.condition_json.or(fields.condition).map(RawValue::get);
     Ok(Firing {
         alert_id,
         alert_name: text("name", fields.name)?,
         priority,
-        channels: enabled(alert)?,
+        channels: wanted(channels),
         content_hash: hash::alert_hash(condition, Some(message), Some(user_id))?,
         dedup_key,
         expires_at,
@@ -101,11 +110,15 @@ pub fn read_firing(
 pub fn enabled(alert: &str) -> Result<Vec<String>, Error> {
     let channels = channels::of_alert(alert)?;
     check_depth(alert)?;
-    Ok(channels
+    Ok(wanted(channels))
+}
+
+fn wanted(channels: Channels) -> Vec<String> {
+    channels
         .into_iter()
         .filter(|(_, wanted)| *wanted)
         .map(|(name, _)| name.into_owned())
-        .collect())
+        .collect()
 }
 
 fn text(what: &'static str, value: Option<&RawValue>) -> Result<Option<String>, Error> {

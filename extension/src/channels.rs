@@ -17,13 +17,24 @@ pub type Channels<'a> = BTreeMap<Cow<'a, str>, bool>;
 
 /// What of an alert says where it goes.
 #[derive(Deserialize)]
-struct Addressing<'a> {
+pub struct Addressing<'a> {
     #[serde(borrow)]
-    channels: Option<&'a RawValue>,
+    pub channels: Option<&'a RawValue>,
     #[serde(borrow)]
-    notify_inapp: Option<&'a RawValue>,
+    pub notify_inapp: Option<&'a RawValue>,
     #[serde(borrow)]
-    notify_email: Option<&'a RawValue>,
+    pub notify_email: Option<&'a RawValue>,
+}
+
+impl<'a> Addressing<'a> {
+    /// The channels that are meant.
+    pub fn channels(self) -> Result<Channels<'a>, Error> {
+        of_parts(
+            self.channels.map(RawValue::get),
+            legacy("notify_inapp", self.notify_inapp)?,
+            legacy("notify_email", self.notify_email)?,
+        )
+    }
 }
 
 /// The channels of an alert, given as text of a jsonb.
@@ -31,12 +42,7 @@ pub fn of_alert(alert: &str) -> Result<Channels<'_>, Error> {
     if !alert.starts_with('{') {
         return Err(Error::AlertNotObject { found: describe(alert) });
     }
-    let alert: Addressing = read(alert)?;
-    of_parts(
-        alert.channels.map(RawValue::get),
-        legacy("notify_inapp", alert.notify_inapp)?,
-        legacy("notify_email", alert.notify_email)?,
-    )
+    read::<Addressing>(alert)?.channels()
 }
 
 /// The same for an alert that is kept in columns.

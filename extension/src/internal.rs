@@ -9,6 +9,7 @@ use crate::admission::{self, Applicant};
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
+use crate::day;
 use crate::error::Error;
 use crate::jsonb::JsonbText;
 use crate::keys;
@@ -37,19 +38,23 @@ fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
 }
 
 thread_local! {
-    static READING: RowType<13> = const {
+    static READING: RowType<17> = const {
         RowType::new([
+            (c"at", pg_sys::TIMESTAMPTZOID),
+            (c"at_ms", pg_sys::INT8OID),
             (c"alert_id", pg_sys::TEXTOID),
             (c"alert_name", pg_sys::TEXTOID),
             (c"priority", pg_sys::TEXTOID),
             (c"channels", pg_sys::TEXTARRAYOID),
+            (c"owed", pg_sys::TEXTARRAYOID),
             (c"content_hash", pg_sys::TEXTOID),
             (c"expires_at", pg_sys::TEXTOID),
             (c"message_key", pg_sys::UUIDOID),
             (c"content_key", pg_sys::UUIDOID),
             (c"day_key", pg_sys::UUIDOID),
+            (c"content_until", pg_sys::TIMESTAMPTZOID),
+            (c"day_until", pg_sys::TIMESTAMPTZOID),
             (c"lane", pg_sys::INT2OID),
-            (c"dedup_window", pg_sys::INTERVALOID),
             (c"in_app", pg_sys::BOOLOID),
             (c"plain", pg_sys::BOOLOID),
         ])
@@ -63,32 +68,43 @@ fn _read_alert(
     user_id: Option<&str>,
     message: Option<&str>,
     traceparent: Option<&str>,
-    day: Option<&str>,
+    with_day: bool,
 ) -> Result<Row, ErrorReport> {
     let firing = alert::read_firing(alert.map(|json| json.0), user_id, message, traceparent)?;
     let policy = policy::builtin(&firing.priority);
-    let in_app = firing.channels.iter().any(|name| name == "inapp");
+    let owed: Vec<&str> =
+        firing.channels.iter().map(String::as_str).filter(|name| *name != "inapp").collect();
+    let in_app = owed.len() < firing.channels.len();
     let plain = policy.is_some()
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
         && firing.channels.iter().all(|name| channels::BUILTIN.contains(&name.as_str()));
     let content_key =
         keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
-    let day_key = user_id.zip(day).map(|(user, day)| keys::day_key(user, &firing.alert_id, day, 1));
+    let at = now_micros();
+    let day = with_day.then(|| day::utc_day(at)).flatten();
+    let day_key = user_id
+        .zip(day.as_ref())
+        .map(|(user, day)| keys::day_key(user, &firing.alert_id, &day.name, 1));
     let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
+    let time = |micros: i64| (micros - POSTGRES_EPOCH_MICROS).into_datum();
     Ok(READING.with(|reading| {
         reading.row([
+            time(at),
+            (at / 1000).into_datum(),
             firing.alert_id.into_datum(),
             firing.alert_name.into_datum(),
             firing.priority.into_datum(),
-            firing.channels.into_datum(),
+            firing.channels.clone().into_datum(),
+            owed.into_datum(),
             firing.content_hash.into_datum(),
             firing.expires_at.into_datum(),
             uuid(keys::message_key()),
             uuid(content_key),
             day_key.and_then(uuid),
+            time(at + policy::DEDUP_MICROS),
+            day.and_then(|day| time(day.end)),
             policy.map(|policy| policy.lane).into_datum(),
-            Interval::from_hours(policy::DEDUP_HOURS).into_datum(),
             in_app.into_datum(),
             plain.into_datum(),
         ])
@@ -119,9 +135,14 @@ fn _builtin_policies() -> TableIterator<
 
 #[pg_extern(volatile, parallel_safe)]
 fn _now_ms() -> i64 {
+    now_micros() / 1000
+}
+
+/// Microseconds since 1970.
+fn now_micros() -> i64 {
     // SAFETY: reads a clock.
     let micros = unsafe { pg_sys::GetCurrentTimestamp() };
-    (micros + POSTGRES_EPOCH_MICROS) / 1000
+    micros + POSTGRES_EPOCH_MICROS
 }
 
 #[pg_extern(immutable, parallel_safe)]

@@ -6,6 +6,7 @@ mod alert;
 mod api;
 mod backoff;
 mod channels;
+mod day;
 mod error;
 mod hash;
 mod internal;

@@ -8,6 +8,7 @@ pub struct Policy {
 }
 
 pub const DEDUP_HOURS: i32 = 24;
+pub const DEDUP_MICROS: i64 = DEDUP_HOURS as i64 * 3_600_000_000;
 pub const DAILY_LIMIT: i32 = 1;
 
 pub const BUILTIN: [Policy; 3] = [

@@ -129,7 +129,7 @@ CREATE FUNCTION evil.length(text) RETURNS integer LANGUAGE sql AS 'SELECT evil.h
 CREATE FUNCTION evil.array_remove(text[], text) RETURNS text[] LANGUAGE sql AS 'SELECT evil.hijacked()::text::text[]';
 CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT evil.hijacked()::text::timestamptz';
 CREATE FUNCTION evil._check_text(text, text, integer) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
-CREATE FUNCTION evil._read_alert(jsonb, text, text, text, text) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
+CREATE FUNCTION evil._read_alert(jsonb, text, text, text, boolean) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
 CREATE FUNCTION evil._now_ms() RETURNS bigint LANGUAGE sql AS 'SELECT evil.hijacked()::text::bigint';
 CREATE TABLE evil.settings (name text, value text);
 INSERT INTO evil.settings VALUES ('time_zone', 'Nowhere');

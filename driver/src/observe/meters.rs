@@ -111,6 +111,7 @@ impl Meters {
         let of_channel = |name: &str| {
             let channel: Arc<str> = name.into();
             let delivered = Send { channel: channel.clone(), outcome: DELIVERED, error_class: "" };
+            let _ = retried_sends.get_or_create(&delivered);
             OfChannel {
                 delivered: sends.get_or_create_owned(&delivered),
                 send_seconds: OUTCOMES.map(|outcome| {

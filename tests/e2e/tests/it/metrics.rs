@@ -168,15 +168,34 @@ async fn the_text_is_open_metrics_and_says_what_was_done() {
         ("alert_deliveries", "counter"),
         ("agent_invocations", "unknown"),
         ("circuit_breaker_state", "gauge"),
+        ("pgalert_alerts", "counter"),
+        ("pgalert_deliveries", "counter"),
+        ("pgalert_failures", "counter"),
+        ("pgalert_retries", "counter"),
+        ("pgalert_exhausted", "counter"),
+        ("pgalert_queue_messages", "gauge"),
+        ("pgalert_queue_oldest_seconds", "gauge"),
+        ("pgalert_dead_letters", "gauge"),
+        ("pgalert_open_claims", "gauge"),
+        ("pgalert_held", "gauge"),
+        ("pgalert_database_up", "gauge"),
         ("pgalert_sends", "counter"),
+        ("pgalert_retried_sends", "counter"),
         ("pgalert_send_seconds", "histogram"),
+        ("pgalert_delivery_seconds", "histogram"),
+        ("pgalert_claims", "counter"),
+        ("pgalert_claim_messages", "histogram"),
         ("pgalert_claimed_at_seconds", "gauge"),
+        ("pgalert_in_flight", "gauge"),
+        ("pgalert_breakers", "gauge"),
+        ("pgalert_database_reconnects", "counter"),
         ("pgalert_build", "info"),
     ];
     for (family, kind) in types {
         assert_eq!(all[family]["type"], kind, "{family}");
         assert_ne!(all[family]["help"], "", "{family}");
     }
+    assert_eq!(all.as_object().unwrap().len(), types.len(), "{all}");
     assert_eq!(
         value("deliver_alert_calls", "deliver_alert_calls_total", json!({})),
         Some(3.0),

@@ -54,6 +54,20 @@ impl Caller for Client {
     }
 }
 
+/// A call whose statements the server itself ends after so long. Where it waits for a lock it does not notice that its client has
+/// given up, and would keep the connection that long.
+pub async fn bounded<T>(
+    client: &Client,
+    limit: Duration,
+    call: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    let limit = limit.as_millis();
+    client.batch_execute(&format!("BEGIN; SET LOCAL statement_timeout = {limit}")).await?;
+    let answer = call.await;
+    client.batch_execute("END").await?; // of a failed one too
+    answer
+}
+
 async fn query_one<C: Caller>(
     caller: &C,
     sql: &str,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Prometheus with the files of deploy/ scrapes a real driver with real traffic; each expression of each panel, and each
-# recording rule, gives data.
+# recording rule, gives data. The page of monitoring lists what a driver shows.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 start_pgalert 3 # the first three messages are retried
@@ -22,6 +22,8 @@ wait_for 20 'the driver shows metrics' curl --silent --fail --output /dev/null "
 for path in $(sed -n 's/.*httpGet: {path: \([^,]*\),.*/\1/p' "$deploy/kubernetes/deployment.yaml" | sort -u); do
   wait_for 20 "$path says yes" curl --silent --fail --output /dev/null "http://$metrics$path"
 done
+
+"$venv/bin/python" -B "$repo/tests/deploy/series.py" "http://$metrics/metrics" "$repo/docs/monitoring.md"
 
 # As deployed, only faster, and of this driver.
 cp -R "$deploy/prometheus" "$out/prometheus"

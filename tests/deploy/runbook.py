@@ -1,4 +1,5 @@
-"""Each alert rule is tested both ways and has a section in the runbook, and no section is without its rule: runbook.py REPOSITORY"""
+"""Each rule is tested, an alert both ways; each alert has a section in the runbook, and no section is without its rule:
+runbook.py REPOSITORY"""
 
 import re
 import sys
@@ -26,6 +27,9 @@ for name, rule in alerts.items():
     own = [bool(case.get("exp_alerts")) for case in cases if case["alertname"] == name]
     if not (any(own) and not all(own)):
         wrong.append(f"{name}: rules.test.yml does not show that it fires, and that it does not")
+values = {case["expr"] for test in tests["tests"] for case in test.get("promql_expr_test", [])}
+records = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
+wrong += [f"{name}: rules.test.yml does not show what is recorded" for name in records - values]
 wrong += [f"{name}: a section of docs/runbook.md without a rule" for name in sections.keys() - alerts.keys()]
 wrong += [f"{case['alertname']}: a test without a rule" for case in cases if case["alertname"] not in alerts]
 

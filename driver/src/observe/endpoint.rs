@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{timeout_at, Instant};
 use tokio_postgres::Client;
 use tracing::warn;
 
@@ -26,7 +26,7 @@ use crate::database::{self, DatabaseError};
 use crate::link::Link;
 use crate::supervisor::Supervisor;
 
-/// Under the ten seconds that Prometheus waits, so that it gets the rest without the database.
+/// For all of it together. Under the ten seconds that Prometheus waits, so that it gets the rest without the database.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(4);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -99,9 +99,11 @@ impl Observed {
         &self,
         call: impl for<'a> FnOnce(&'a Client) -> BoxFuture<'a, Result<T, DatabaseError>>,
     ) -> Option<T> {
-        let Ok(mut link) = timeout(DATABASE_TIMEOUT, self.link.lock()).await else { return None };
-        let Ok(Ok(client)) = timeout(DATABASE_TIMEOUT, link.open()).await else { return None };
-        let answer = timeout(DATABASE_TIMEOUT, call(client)).await.unwrap_or_else(|_| {
+        let end = Instant::now() + DATABASE_TIMEOUT;
+        let Ok(mut link) = timeout_at(end, self.link.lock()).await else { return None };
+        let Ok(Ok(client)) = timeout_at(end, link.open()).await else { return None };
+        let call = database::bounded(client, DATABASE_TIMEOUT, call(client));
+        let answer = timeout_at(end, call).await.unwrap_or_else(|_| {
             let limit = DATABASE_TIMEOUT.as_secs();
             Err(DatabaseError::Lost(format!("no answer within {limit} s")))
         });

@@ -76,6 +76,7 @@ pub struct Meters {
     channels: HashMap<Arc<str>, OfChannel>,
     other: OfChannel,
     sends: Family<Send, Counter>,
+    retried_sends: Family<Send, Counter>,
     claims: Counter,
     claim_messages: Histogram,
     claimed_at: Gauge<f64, AtomicU64>,
@@ -96,6 +97,9 @@ impl Meters {
             "Sends to a recipient, by what became of each",
             sends.clone(),
         );
+        let retried_sends: Family<Send, Counter> = Family::default();
+        let help = "Those of pgalert_sends that were retries of a message";
+        registry.register("pgalert_retried_sends", help, retried_sends.clone());
         let send_seconds: Family<Took, Histogram> =
             Family::new_with_constructor(|| Histogram::new(SEND_SECONDS));
         let help = "How long the last try of a send took";
@@ -107,6 +111,7 @@ impl Meters {
         let of_channel = |name: &str| {
             let channel: Arc<str> = name.into();
             let delivered = Send { channel: channel.clone(), outcome: DELIVERED, error_class: "" };
+            let _ = retried_sends.get_or_create(&delivered);
             OfChannel {
                 delivered: sends.get_or_create_owned(&delivered),
                 send_seconds: OUTCOMES.map(|outcome| {
@@ -151,6 +156,7 @@ impl Meters {
             channels,
             other,
             sends,
+            retried_sends,
             claims,
             claim_messages,
             claimed_at,
@@ -200,26 +206,29 @@ impl Meters {
 
     fn count(&self, meters: &OfChannel, message: &Message, outcome: &Outcome) {
         let took = outcome.duration_ms / 1e3;
+        let labels = || Send {
+            channel: meters.name.clone(),
+            outcome: outcome.outcome,
+            error_class: outcome.error_class.as_deref().map_or("", classes::label),
+        };
         for (kind, seconds) in OUTCOMES.iter().zip(&meters.send_seconds) {
             if *kind == outcome.outcome {
                 seconds.observe(took);
             }
         }
-        match &outcome.error_class {
+        match outcome.error_class {
             None => {
                 meters.delivered.inc();
                 if let Some(age) = message.age() {
                     meters.delivery_seconds.observe(age.as_secs_f64());
                 }
             }
-            Some(class) => {
-                let labels = Send {
-                    channel: meters.name.clone(),
-                    outcome: outcome.outcome,
-                    error_class: classes::label(class),
-                };
-                self.sends.get_or_create(&labels).inc();
+            Some(_) => {
+                self.sends.get_or_create(&labels()).inc();
             }
+        }
+        if message.attempt > 1 {
+            self.retried_sends.get_or_create(&labels()).inc();
         }
     }
 }
@@ -275,6 +284,12 @@ mod tests {
         assert!(text.contains("# TYPE agent_invocations unknown\n"), "{text}");
         assert!(text.contains(&format!("{retries}\"success\"}} 2\n")), "{text}");
         assert!(text.contains(&format!("{retries}\"error\"}} 1\n")), "{text}");
+        let series = "pgalert_retried_sends_total{channel=\"email\",outcome=";
+        assert!(text.contains(&format!("{series}\"delivered\",error_class=\"\"}} 2\n")), "{text}");
+        assert!(
+            text.contains(&format!("{series}\"failed\",error_class=\"timeout\"}} 1\n")),
+            "{text}"
+        );
         assert!(text
             .contains("pgalert_send_seconds_count{channel=\"email\",outcome=\"delivered\"} 2\n"));
     }

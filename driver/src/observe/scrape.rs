@@ -73,3 +73,32 @@ impl Collector for Scrape {
         database::encode(self.database.as_deref().unwrap_or_default(), &mut encoder)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_breaker_of_all_channels_is_the_state() {
+        let state = |email: [usize; 3], webhook: [usize; 3]| {
+            let breakers = [("email", email), ("webhook", webhook)];
+            let breakers = breakers.map(|(name, [closed, open, half_open])| {
+                (name.to_owned(), Breakers { closed, open, half_open })
+            });
+            let text = Scrape { database: None, breakers: breakers.into() };
+            let text = text.text(&Meters::new(&[])).unwrap();
+            let states: Vec<_> = text
+                .lines()
+                .filter_map(|line| {
+                    let start = "circuit_breaker_state{agent_name=\"alerts\",state=\"";
+                    line.strip_prefix(start)?.strip_suffix("\"} 1")
+                })
+                .collect();
+            states.join(" ")
+        };
+        assert_eq!(state([0, 0, 0], [0, 0, 0]), "CLOSED");
+        assert_eq!(state([2, 0, 0], [1, 0, 0]), "CLOSED");
+        assert_eq!(state([2, 0, 0], [1, 0, 1]), "HALF_OPEN");
+        assert_eq!(state([0, 1, 0], [1, 0, 1]), "OPEN");
+    }
+}

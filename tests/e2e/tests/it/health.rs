@@ -3,7 +3,10 @@
 use e2e::{tools::free_port, tools::http_get, until, Cluster, Driver};
 use serde_json::{json, Value};
 
-use crate::{common::LIMIT, metrics::observed};
+use crate::{
+    common::{number, LIMIT},
+    metrics::observed,
+};
 
 async fn ask(port: u16, path: &str) -> (u16, Value) {
     let (status, body) = http_get(port, path).await.unwrap();
@@ -87,6 +90,16 @@ async fn claims_that_are_not_answered_are_named() {
         .await
         .unwrap();
     until_ready_says(port, 503, "claims", "no claim was answered for").await;
+    // A scrape waits for that lock too: it goes without, and leaves nobody behind who waits on.
+    let (_, text) = http_get(port, "/metrics").await.unwrap();
+    assert!(text.contains("\npgalert_database_up 0\n"), "{text}");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                   AND datname = current_database() AND query LIKE '%pgalert.metrics()%'";
+    until("no scrape waits for the lock", LIMIT, async || match number(&session, waiting).await {
+        0 => Ok(()),
+        other => Err(other),
+    })
+    .await;
     session.batch_execute("ROLLBACK").await.unwrap();
     until_ready_says(port, 200, "claims", "ok").await;
 }

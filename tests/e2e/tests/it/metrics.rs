@@ -109,6 +109,7 @@ async fn both_known_queries_are_right_in_a_real_prometheus() {
         ("sum(agent_invocations{agent_name=\"alert_retry_worker\", status=\"success\"})", FAILING),
         ("sum(pgalert_sends_total{channel=\"webhook\", outcome=\"failed\", error_class=\"http.5xx\"})", FAILING),
         ("sum(pgalert_sends_total{outcome=\"delivered\"})", ALERTS),
+        ("sum(pgalert_retried_sends_total{channel=\"webhook\", outcome=\"delivered\"})", FAILING),
         ("sum(pgalert_delivery_seconds_count)", ALERTS),
         ("max(pgalert_alerts_total{result=\"duplicate\", scope=\"database\"})", ALERTS),
     ];
@@ -167,15 +168,34 @@ async fn the_text_is_open_metrics_and_says_what_was_done() {
         ("alert_deliveries", "counter"),
         ("agent_invocations", "unknown"),
         ("circuit_breaker_state", "gauge"),
+        ("pgalert_alerts", "counter"),
+        ("pgalert_deliveries", "counter"),
+        ("pgalert_failures", "counter"),
+        ("pgalert_retries", "counter"),
+        ("pgalert_exhausted", "counter"),
+        ("pgalert_queue_messages", "gauge"),
+        ("pgalert_queue_oldest_seconds", "gauge"),
+        ("pgalert_dead_letters", "gauge"),
+        ("pgalert_open_claims", "gauge"),
+        ("pgalert_held", "gauge"),
+        ("pgalert_database_up", "gauge"),
         ("pgalert_sends", "counter"),
+        ("pgalert_retried_sends", "counter"),
         ("pgalert_send_seconds", "histogram"),
+        ("pgalert_delivery_seconds", "histogram"),
+        ("pgalert_claims", "counter"),
+        ("pgalert_claim_messages", "histogram"),
         ("pgalert_claimed_at_seconds", "gauge"),
+        ("pgalert_in_flight", "gauge"),
+        ("pgalert_breakers", "gauge"),
+        ("pgalert_database_reconnects", "counter"),
         ("pgalert_build", "info"),
     ];
     for (family, kind) in types {
         assert_eq!(all[family]["type"], kind, "{family}");
         assert_ne!(all[family]["help"], "", "{family}");
     }
+    assert_eq!(all.as_object().unwrap().len(), types.len(), "{all}");
     assert_eq!(
         value("deliver_alert_calls", "deliver_alert_calls_total", json!({})),
         Some(3.0),
@@ -210,29 +230,39 @@ async fn no_series_and_no_line_of_the_log_has_a_text_or_an_address() {
     webhook.answer(|_| Answer::json(400, "{\"error\": \"secret-answer\"}"));
     let port = free_port();
     let mut command = observed(&database, port);
-    command.env("PGALERT_LOG_FORMAT", "json");
+    command.args(["--log-format", "json"]);
     let driver = Driver::start(&mut command);
     driver.until_logged("running", LIMIT).await;
     let url = format!("{}?token=secret-token", webhook.url());
     add_recipient(&session, "secret-user", "webhook", &url).await;
     let alert = json!({"id": "disk", "name": "secret-name", "channels": ["webhook"]});
-    let fire = "SELECT pgalert.deliver_alert($1, 'secret-user', 'secret-text')";
-    session.query_one(fire, &[&alert]).await.unwrap();
+    let fire = "SELECT pgalert.deliver_alert($1, 'secret-user', $2)";
+    session.query_one(fire, &[&alert, &"secret-text"]).await.unwrap();
     driver.until_logged("\"error_class\"", LIMIT).await;
+    webhook.answer(|_| Answer::OK);
+    let alert = json!({"id": "net", "name": "secret-name", "channels": ["webhook"]});
+    session.query_one(fire, &[&alert, &"another secret-text"]).await.unwrap();
+    driver.until_logged("\"net\"", LIMIT).await;
     let log = driver.log();
-    let line = log.lines().find(|line| line.contains("error_class")).unwrap();
-    let line: Value = serde_json::from_str(line).unwrap();
-    assert_eq!(line["level"], "INFO");
-    for (field, expected) in [
-        ("alert", json!("disk")),
-        ("channel", json!("webhook")),
-        ("attempt", json!(1)),
-        ("outcome", json!("failed")),
-        ("error_class", json!("http.4xx")),
-    ] {
-        assert_eq!(line[field], expected, "{line}");
-    }
-    assert!(line["delivery_key"].is_string() && line["duration_ms"].is_number(), "{line}");
+    let lines: Vec<Value> = (log.lines().map(|line| serde_json::from_str(line).unwrap()))
+        .filter(|line: &Value| line["delivery_key"].is_string())
+        .collect();
+    let told: Vec<Value> = lines
+        .iter()
+        .map(|line| {
+            assert!(line["duration_ms"].as_f64().is_some_and(|took| took > 0.0), "{line}");
+            let fields = ["level", "alert", "channel", "attempt", "outcome", "error_class"];
+            json!(fields.map(|field| &line[field]))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["INFO", "disk", "webhook", 1, "failed", "http.4xx"]),
+            json!(["INFO", "net", "webhook", 1, "delivered", null])
+        ],
+        "a line for each outcome"
+    );
     let text = scrape(port).await;
     let host = webhook.base().replace("http://", "");
     for secret in ["secret", &host] {

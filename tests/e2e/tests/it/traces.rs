@@ -126,6 +126,17 @@ async fn the_caller_decides_what_is_traced() {
     }
 }
 
+/// Drawn by chance, each trace for itself: of 400 halves, 200 and ten times 10 (the deviation) at the very most.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_nobody_has_decided_the_ratio_is_traced() {
+    let (database, session, _webhook) = start().await;
+    let collector = Collector::start();
+    fire_many(&session, "disk", 400).await;
+    assert!(once_traced(&database, &collector, "0.5").await.starts_with("400 delivered"));
+    let traced = collector.spans(100).await.len();
+    assert!((100..=300).contains(&traced), "{traced} of 400");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_is_in_the_trace_of_the_first_attempt() {
     let (database, session, webhook) = start().await;

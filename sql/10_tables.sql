@@ -274,6 +274,10 @@ COMMENT ON TABLE breakers IS 'Hosts that a running driver leaves alone for now. 
 CREATE SEQUENCE delivery_segment;
 COMMENT ON SEQUENCE delivery_segment IS 'Segment that deliveries are written to: when it began, in seconds since 2000.';
 
+CREATE FUNCTION _segment() RETURNS integer
+LANGUAGE sql VOLATILE
+AS $$ SELECT pg_sequence_last_value('pgalert.delivery_segment')::integer $$;
+
 CREATE TABLE alert_deliveries (
   id               uuid NOT NULL DEFAULT pgalert._message_key(),
   alert_id         text COLLATE "C" NOT NULL,
@@ -283,7 +287,7 @@ CREATE TABLE alert_deliveries (
   delivered_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
   delivery_key     uuid NOT NULL,
   attempt          integer NOT NULL,
-  segment          integer NOT NULL DEFAULT pg_sequence_last_value('pgalert.delivery_segment')::integer,
+  segment          integer NOT NULL DEFAULT pgalert._segment(),
   priority         text NOT NULL,
   accepted_at      timestamptz NOT NULL
 ) PARTITION BY RANGE (delivered_at);

@@ -17,43 +17,6 @@ CREATE FUNCTION _is_of(outcome_key uuid, outcome_message bigint, delivery_key uu
 LANGUAGE sql IMMUTABLE
 AS $$ SELECT outcome_key = delivery_key AND coalesce(outcome_message = message_id, true) $$;
 
-CREATE FUNCTION _is_complete(delivery_key uuid, channel text, outcome text, retry_after_s double precision) RETURNS boolean
-LANGUAGE sql IMMUTABLE
-AS $$
-  SELECT delivery_key IS NOT NULL AND channel IS NOT NULL AND outcome IS NOT NULL AND outcome IN ('delivered', 'failed', 'deferred')
-         AND (retry_after_s IS NULL OR retry_after_s >= 0 AND retry_after_s <> 'NaN')
-$$;
-
-CREATE FUNCTION _check_outcomes(outcomes jsonb) RETURNS void
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-  IF outcomes IS NULL OR jsonb_typeof(outcomes) <> 'array' THEN
-    RAISE EXCEPTION 'outcomes must be a JSON array' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = format('It is %s.', coalesce(jsonb_typeof(outcomes), 'NULL')),
-      HINT = 'Each element is {"delivery_key": "...", "channel": "...", "outcome": "delivered", ...}.';
-  END IF;
-  IF jsonb_path_exists(outcomes, '$[*] ? (@.type() != "object")') THEN
-    RAISE EXCEPTION 'an outcome must be a JSON object' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = format('One is %s.', left(jsonb_path_query_first(outcomes, '$[*] ? (@.type() != "object")')::text, 100)),
-      HINT = 'It is {"delivery_key": "...", "channel": "...", "outcome": "delivered", ...}.';
-  END IF;
-END
-$$;
-
--- Raises for the first outcome that is not complete.
-CREATE FUNCTION _raise_incomplete(outcomes jsonb) RETURNS void
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-BEGIN
-  RAISE EXCEPTION 'an outcome is not complete' USING ERRCODE = 'invalid_parameter_value',
-    DETAIL = format('One has %s.', (
-      SELECT left(jsonb_strip_nulls(jsonb_build_object('delivery_key', o.delivery_key, 'channel', o.channel))::text, 300)
-      FROM _outcome_rows(outcomes) o WHERE _is_complete(o.delivery_key, o.channel, o.outcome, o.retry_after_s) IS NOT TRUE LIMIT 1)),
-    HINT = 'delivery_key and channel are required, outcome is "delivered", "failed" or "deferred", retry_after_s is not negative.';
-END
-$$;
-
 -- Raises where an outcome is of no message of the claim, or of a channel that the message does not owe, or where of two
 -- outcomes of a message one names it and the other does not.
 CREATE FUNCTION _check_familiar(claim claims, outcomes jsonb) RETURNS void
@@ -86,7 +49,6 @@ CREATE FUNCTION _record(claim claims, progress claim_progress, outcomes jsonb) R
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  complete   boolean;
   familiar   boolean;
   deliveries integer;
   finished   bigint[];
@@ -102,11 +64,7 @@ BEGIN
                        ON u.key = (p ->> 'delivery_key')::uuid);
   END IF;
   WITH told AS MATERIALIZED (
-    SELECT o.delivery_key, o.message_id, array_agg(o.channel) AS channels,
-           array_agg(o.channel) FILTER (WHERE o.outcome = 'delivered') AS reached, array_agg(o.channel) FILTER (WHERE o.outcome <> 'delivered') AS missed,
-           bool_and(_is_complete(o.delivery_key, o.channel, o.outcome, o.retry_after_s)) AS complete
-    FROM _outcome_rows(outcomes || earlier) o
-    GROUP BY o.delivery_key, o.message_id
+    SELECT * FROM _told(outcomes, earlier)
   ), span AS MATERIALIZED (
     SELECT CASE WHEN count(t.message_id) = count(*) THEN min(t.message_id) END AS first,
            CASE WHEN count(t.message_id) = count(*) THEN max(t.message_id) END AS last,
@@ -114,30 +72,27 @@ BEGIN
     FROM told t
   ), message AS MATERIALIZED (
     SELECT m.message_id, m.delivery_key, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority, m.accepted_at,
-           t.complete, coalesce(t.channels <@ m.channels, false) AS familiar, m.channels <@ t.channels AS finished,
+           coalesce(t.delivered || t.missed <@ m.channels, false) AS familiar, m.channels <@ (t.delivered || t.missed) AS finished,
            m.dlq_id IS NULL AND (t.missed && m.channels) IS NOT TRUE AS happy,
            m.delivered_channels || CASE WHEN t.missed IS NULL THEN m.channels
-                                        ELSE ARRAY(SELECT c FROM unnest(m.channels) c WHERE c = ANY (t.reached)) END AS reached,
+                                        ELSE ARRAY(SELECT c FROM unnest(m.channels) c WHERE c = ANY (t.delivered)) END AS reached,
            EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = m.message_id) AS known
     FROM (SELECT m.* FROM span s CROSS JOIN LATERAL _claim_rows(claim, s.first, s.last) m) AS m
     RIGHT JOIN told t ON _is_of(t.delivery_key, t.message_id, m.delivery_key, m.message_id)
   ), delivery AS (
-    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-    SELECT m.alert_id, m.user_id, m.content_hash, to_jsonb(m.reached), m.delivery_key, m.attempt, m.priority, m.accepted_at
+    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, segment, priority, accepted_at)
+    SELECT m.alert_id, m.user_id, m.content_hash, to_jsonb(m.reached), m.delivery_key, m.attempt, (SELECT _segment()), m.priority, m.accepted_at
     FROM message m
     WHERE m.finished AND NOT m.known AND m.reached <> '{}'
   )
-  SELECT bool_and(m.complete), bool_and(m.familiar) AND bool_and(s.alike),
+  SELECT bool_and(m.familiar) AND bool_and(s.alike),
          count(*) FILTER (WHERE m.finished AND NOT m.known AND m.reached <> '{}'),
          array_agg(m.message_id) FILTER (WHERE m.finished AND NOT m.known),
          array_agg(m.message_id) FILTER (WHERE m.finished AND NOT m.known AND NOT m.happy),
          array_agg(m.message_id) FILTER (WHERE NOT m.finished)
-  INTO complete, familiar, deliveries, finished, missed, incomplete
+  INTO familiar, deliveries, finished, missed, incomplete
   FROM message m CROSS JOIN span s;
 
-  IF NOT complete THEN
-    PERFORM _raise_incomplete(outcomes);
-  END IF;
   IF NOT familiar THEN
     PERFORM _check_familiar(claim, outcomes);
   END IF;
@@ -315,7 +270,7 @@ AS $$
 DECLARE
   held held_claim;
 BEGIN
-  PERFORM _require_read_committed('report'), _check_outcomes(outcomes);
+  PERFORM _require_read_committed('report');
   held := _own_claim(claim_id, worker);
   IF (held.progress).ended IS NOT NULL THEN
     RETURN 0;  -- a repetition after a lost acknowledgement

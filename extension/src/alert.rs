@@ -114,11 +114,7 @@ pub fn enabled(alert: &str) -> Result<Vec<String>, Error> {
 }
 
 fn wanted(channels: Channels) -> Vec<String> {
-    channels
-        .into_iter()
-        .filter(|(_, wanted)| *wanted)
-        .map(|(name, _)| name.into_owned())
-        .collect()
+    channels.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.into_owned()).collect()
 }
 
 fn text(what: &'static str, value: Option<&RawValue>) -> Result<Option<String>, Error> {

@@ -41,6 +41,16 @@ pub enum Error {
     TooDeep { limit: usize },
     #[error("JSON could not be read")]
     UnreadableJson { reason: String },
+    #[error("outcomes must be a JSON array")]
+    OutcomesNotArray { found: String },
+    #[error("an outcome must be a JSON object")]
+    OutcomeNotObject { found: String },
+    #[error("an outcome could not be read")]
+    OutcomeUnreadable { reason: String },
+    #[error("an outcome's {key} is not of its type")]
+    OutcomeValue { key: &'static str, found: String },
+    #[error("an outcome is not complete")]
+    OutcomeIncomplete { delivery_key: String, channel: String },
     #[error("retry_count must not be negative")]
     NegativeRetryCount { retry_count: i32 },
     #[error("the retry schedule must not contain NULL")]
@@ -66,6 +76,11 @@ impl Error {
             | Error::ChannelNotText { .. }
             | Error::ChannelNotBoolean { .. }
             | Error::LegacyNotBoolean { .. }
+            | Error::OutcomesNotArray { .. }
+            | Error::OutcomeNotObject { .. }
+            | Error::OutcomeUnreadable { .. }
+            | Error::OutcomeValue { .. }
+            | Error::OutcomeIncomplete { .. }
             | Error::NegativeRetryCount { .. }
             | Error::NegativeDelay { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Error::TooLong { .. } => PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
@@ -91,7 +106,13 @@ impl Error {
             | Error::ChannelsShape { found }
             | Error::ChannelNotText { found, .. }
             | Error::ChannelNotBoolean { found, .. }
-            | Error::LegacyNotBoolean { found, .. } => format!("It is {found}."),
+            | Error::LegacyNotBoolean { found, .. }
+            | Error::OutcomesNotArray { found }
+            | Error::OutcomeValue { found, .. } => format!("It is {found}."),
+            Error::OutcomeNotObject { found } => format!("One is {found}."),
+            Error::OutcomeIncomplete { delivery_key, channel } => {
+                format!("One has delivery_key {delivery_key} and channel {channel}.")
+            }
             Error::Empty { .. } => "It is missing, NULL or an empty string.".into(),
             Error::TooLong { chars, .. } => format!("It has {chars} characters."),
             Error::TooLarge { bytes, .. } => format!("It has {bytes} bytes."),
@@ -104,7 +125,9 @@ impl Error {
                     .into()
             }
             Error::TooDeep { limit } => format!("At most {limit} levels are read."),
-            Error::UnreadableJson { reason } => reason.clone(),
+            Error::UnreadableJson { reason } | Error::OutcomeUnreadable { reason } => {
+                reason.clone()
+            }
             Error::NegativeRetryCount { retry_count } => format!("It is {retry_count}."),
             Error::NullDelay { position } => format!("Element {position} is NULL."),
             Error::NegativeDelay { position } => format!("Element {position} has a negative part."),
@@ -141,6 +164,16 @@ impl Error {
             }
             Error::TooDeep { .. } => "Move deeply nested data out of the alert.",
             Error::UnreadableJson { .. } => "Please report this: text of a jsonb value is always readable.",
+            Error::OutcomesNotArray { .. } | Error::OutcomeNotObject { .. } => {
+                "Each element is {\"delivery_key\": \"...\", \"channel\": \"...\", \"outcome\": \"delivered\", ...}."
+            }
+            Error::OutcomeUnreadable { .. } => "delivery_key, channel and outcome are text.",
+            Error::OutcomeValue { .. } => {
+                "delivery_key is a UUID, message_id and recipient_id are whole numbers, retry_after_s and duration_ms numbers, permanent is true or false."
+            }
+            Error::OutcomeIncomplete { .. } => {
+                "delivery_key and channel are required, outcome is \"delivered\", \"failed\" or \"deferred\", retry_after_s is not negative."
+            }
             Error::NegativeRetryCount { .. } => "The count is 0 after the first failure.",
             Error::NullDelay { .. } | Error::NegativeDelay { .. } => {
                 "Give each retry its delay, for example '{5 minutes,30 minutes,2 hours}'."

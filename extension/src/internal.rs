@@ -13,6 +13,7 @@ use crate::day;
 use crate::error::Error;
 use crate::jsonb::JsonbText;
 use crate::keys;
+use crate::outcomes;
 use crate::policy;
 use crate::row::{Row, RowType};
 use crate::snapshot::{self, Range, Snapshot};
@@ -187,6 +188,36 @@ fn _admit(
         })
         .collect();
     admission::admit(&applicants)
+}
+
+/// A row for each message that outcomes tell of.
+#[pg_extern(immutable, parallel_safe)]
+#[allow(clippy::type_complexity)]
+fn _told(
+    outcomes: Option<JsonbText>,
+    earlier: JsonbText,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(delivery_key, Uuid),
+            name!(message_id, Option<i64>),
+            name!(delivered, Vec<String>),
+            name!(missed, Option<Vec<String>>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let told = outcomes::told(outcomes.map(|json| json.0), earlier.0)?;
+    Ok(TableIterator::new(told.into_iter().map(|message| {
+        let missed = Some(message.missed).filter(|channels| !channels.is_empty());
+        (
+            Uuid::from_bytes(message.delivery_key.into_bytes()),
+            message.message_id,
+            message.delivered,
+            missed,
+        )
+    })))
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]

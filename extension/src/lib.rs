@@ -13,6 +13,7 @@ mod internal;
 mod json;
 mod jsonb;
 mod keys;
+mod outcomes;
 mod policy;
 mod row;
 mod snapshot;
@@ -43,6 +44,7 @@ extension_sql_file!(
         internal::_content_key,
         internal::_day_keys,
         internal::_admit,
+        internal::_told,
         internal::_snapshot_with,
         internal::_window_ranges,
         internal::_json_string,

@@ -1,0 +1,186 @@
+//! What a report says of each message: the outcomes of its channels and recipients, put together.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::error::{excerpt, Error};
+use crate::json::{describe, read};
+
+/// An outcome, but for what is only written down: error, error_class and host.
+#[derive(Deserialize)]
+struct Outcome<'a> {
+    #[serde(borrow)]
+    delivery_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    recipient_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    outcome: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    permanent: Option<&'a RawValue>,
+    #[serde(borrow)]
+    retry_after_s: Option<&'a RawValue>,
+    #[serde(borrow)]
+    duration_ms: Option<&'a RawValue>,
+}
+
+/// What is told of one message. A channel comes once for each of its recipients.
+#[derive(Debug, PartialEq)]
+pub struct Told {
+    pub delivery_key: Uuid,
+    /// Retries of two letters of one alert have the same delivery key; where an outcome names its message, it is of that one alone.
+    pub message_id: Option<i64>,
+    pub delivered: Vec<String>,
+    pub missed: Vec<String>,
+}
+
+/// Reads outcomes, and those that were kept of earlier reports, given as texts of jsonbs; one element for each message, in the
+/// order in which they are first told of.
+pub fn told(outcomes: Option<&str>, earlier: &str) -> Result<Vec<Told>, Error> {
+    let mut outcomes = all(outcomes.unwrap_or("null"))?;
+    outcomes.append(&mut all(earlier)?);
+    let mut messages: Vec<Told> = Vec::with_capacity(outcomes.len());
+    let mut places = HashMap::with_capacity(outcomes.len());
+    for outcome in &outcomes {
+        let (key, channel, delivered) = complete(outcome)?;
+        let message_id = value("message_id", outcome.message_id)?;
+        let place = *places.entry((key, message_id)).or_insert(messages.len());
+        if place == messages.len() {
+            let (delivered, missed) = (vec![], vec![]);
+            messages.push(Told { delivery_key: key, message_id, delivered, missed });
+        }
+        let message = &mut messages[place];
+        let channels = if delivered { &mut message.delivered } else { &mut message.missed };
+        channels.push(channel.to_owned());
+    }
+    Ok(messages)
+}
+
+fn all(outcomes: &str) -> Result<Vec<Outcome<'_>>, Error> {
+    if !outcomes.starts_with('[') {
+        return Err(Error::OutcomesNotArray { found: describe(outcomes) });
+    }
+    serde_json::from_str(outcomes).or_else(|_| each(outcomes))
+}
+
+/// Reads outcomes one by one, to say which of them is no outcome.
+fn each(outcomes: &str) -> Result<Vec<Outcome<'_>>, Error> {
+    read::<Vec<&RawValue>>(outcomes)?.into_iter().map(|outcome| one(outcome.get())).collect()
+}
+
+fn one(outcome: &str) -> Result<Outcome<'_>, Error> {
+    if !outcome.starts_with('{') {
+        return Err(Error::OutcomeNotObject { found: describe(outcome) });
+    }
+    serde_json::from_str(outcome).map_err(|e| Error::OutcomeUnreadable { reason: e.to_string() })
+}
+
+/// The message's key, the channel, and whether it was reached.
+fn complete<'a>(outcome: &'a Outcome) -> Result<(Uuid, &'a str, bool), Error> {
+    let delivered = match outcome.outcome.as_deref() {
+        Some("delivered") => Some(true),
+        Some("failed" | "deferred") => Some(false),
+        _ => None,
+    };
+    let key = value("delivery_key", outcome.delivery_key)?;
+    let retry_after: Option<f64> = value("retry_after_s", outcome.retry_after_s)?;
+    value::<i64>("recipient_id", outcome.recipient_id)?;
+    value::<bool>("permanent", outcome.permanent)?;
+    value::<f64>("duration_ms", outcome.duration_ms)?;
+    match (key, outcome.channel.as_deref(), delivered) {
+        (Some(key), Some(channel), Some(delivered))
+            if retry_after.is_none_or(|seconds| seconds >= 0.0) =>
+        {
+            Ok((key, channel, delivered))
+        }
+        (key, channel, _) => Err(Error::OutcomeIncomplete {
+            delivery_key: key.map_or("none".into(), |key| key.to_string()),
+            channel: channel.map_or("none".into(), excerpt),
+        }),
+    }
+}
+
+/// A value, which may also be given as text.
+fn value<T: FromStr>(key: &'static str, json: Option<&RawValue>) -> Result<Option<T>, Error> {
+    let Some(json) = json.map(RawValue::get) else { return Ok(None) };
+    let text = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(json);
+    text.parse().map(Some).map_err(|_| Error::OutcomeValue { key, found: describe(json) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "0198c0de-0000-7000-8000-000000000001";
+
+    fn of(fields: &str) -> String {
+        format!(r#"{{"delivery_key": "{KEY}", {fields}}}"#)
+    }
+
+    #[test]
+    fn outcomes_of_a_message_are_put_together() {
+        let outcomes = format!(
+            "[{}, {}, {}]",
+            of(r#""channel": "email", "outcome": "delivered", "recipient_id": 1"#),
+            of(
+                r#""channel": "email", "outcome": "failed", "recipient_id": "2", "permanent": true"#
+            ),
+            of(
+                r#""channel": "sms", "outcome": "deferred", "retry_after_s": 1.5, "message_id": null"#
+            ),
+        );
+        assert_eq!(
+            told(Some(&outcomes), "[]").unwrap(),
+            [Told {
+                delivery_key: KEY.parse().unwrap(),
+                message_id: None,
+                delivered: vec!["email".into()],
+                missed: vec!["email".into(), "sms".into()],
+            }]
+        );
+    }
+
+    #[test]
+    fn two_messages_of_one_key_are_kept_apart() {
+        let one =
+            |id| of(&format!(r#""channel": "email", "outcome": "delivered", "message_id": {id}"#));
+        let told = told(Some(&format!("[{}]", one(7))), &format!("[{}]", one(8))).unwrap();
+        assert_eq!(told.iter().map(|t| t.message_id).collect::<Vec<_>>(), [Some(7), Some(8)]);
+    }
+
+    #[test]
+    fn what_is_no_outcome_is_named() {
+        let error = |outcomes: &str| told(Some(outcomes), "[]").unwrap_err().to_string();
+        assert_eq!(told(None, "[]").unwrap_err().to_string(), "outcomes must be a JSON array");
+        assert_eq!(error("{}"), "outcomes must be a JSON array");
+        assert_eq!(error("[7]"), "an outcome must be a JSON object");
+        assert_eq!(error("[{}]"), "an outcome is not complete");
+        assert_eq!(error(r#"[{"channel": 7}]"#), "an outcome could not be read");
+        for (fields, expected) in [
+            (r#""channel": "email", "outcome": "lost""#, "an outcome is not complete"),
+            (r#""channel": null, "outcome": "delivered""#, "an outcome is not complete"),
+            (
+                r#""channel": "a", "outcome": "failed", "retry_after_s": -1"#,
+                "an outcome is not complete",
+            ),
+            (
+                r#""channel": "a", "outcome": "failed", "retry_after_s": "NaN""#,
+                "an outcome is not complete",
+            ),
+            (r#""recipient_id": "first""#, "an outcome's recipient_id is not of its type"),
+            (r#""message_id": 99999999999999999999"#, "an outcome is not complete"),
+            (r#""permanent": "perhaps""#, "an outcome's permanent is not of its type"),
+            (r#""duration_ms": []"#, "an outcome's duration_ms is not of its type"),
+        ] {
+            assert_eq!(error(&format!("[{}]", of(fields))), expected, "{fields}");
+        }
+    }
+}

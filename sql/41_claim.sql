@@ -107,10 +107,9 @@ BEGIN
   SELECT count(*), bit_or((1 << w.slot)::smallint), min(w.expires_at),
          (array_agg(w.xid))[count(*)], (array_agg(w.message_id))[count(*)]
   INTO claim.messages, claim.slots, claim.expires_at, claim.upto_xid, claim.upto_id
-  FROM (SELECT o.xid, o.message_id, o.slot, o.expires_at, sum(o.bytes) OVER position - o.bytes AS bytes_before
+  FROM (SELECT o.xid, o.message_id, o.slot, o.expires_at, sum(o.bytes) OVER (ROWS UNBOUNDED PRECEDING) - o.bytes AS bytes_before
         FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
-                          '18446744073709551615', 9223372036854775807, max_messages) o
-        WINDOW position AS (ORDER BY o.xid, o.message_id ROWS UNBOUNDED PRECEDING)) AS w
+                          '18446744073709551615', 9223372036854775807, max_messages) o) AS w
   WHERE w.bytes_before < max_bytes;
   IF claim.messages > 0 THEN
     INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, expires_at, worker, lease_until)
@@ -251,7 +250,7 @@ CREATE FUNCTION _addresses(for_user text, owed text[], owed_recipients jsonb) RE
 LANGUAGE sql STABLE
 AS $$
   SELECT ('{' || string_agg(c.addresses, ',') || '}')::jsonb
-  FROM (SELECT _json_string(r.channel) || ':[' ||
+  FROM (SELECT '"' || r.channel || '":[' ||
                string_agg('{"recipient_id":' || r.recipient_id || ',"address":' || _json_string(r.address) ||
                           coalesce((SELECT ',"secrets":' || to_json(s.secrets) FROM recipient_secrets s WHERE s.recipient_id = r.recipient_id), '') ||
                           '}', ',') || ']' AS addresses

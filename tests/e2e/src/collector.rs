@@ -1,21 +1,13 @@
 //! A collector of traces in another language, whose exports come as JSON lines.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::tools::{python, repository, until};
+use crate::receiver::Receiver;
+use crate::tools::until;
 
-pub struct Collector {
-    pub port: u16,
-    process: Child,
-    exports: Arc<Mutex<Vec<Value>>>,
-}
+pub struct Collector(Receiver);
 
 impl Collector {
     pub fn start() -> Collector {
@@ -32,39 +24,20 @@ impl Collector {
     }
 
     fn start_with(arguments: &[&str]) -> Collector {
-        let python = python();
-        let mut process = Command::new(&python)
-            .arg("-u")
-            .arg(repository().join("tests/e2e/src/trace_server.py"))
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{} could not be started (run `make setup`): {error}", python.display())
-            });
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = match lines.next() {
-            Some(Ok(line)) => line.parse().unwrap(),
-            _ => panic!("the collector did not come up"),
-        };
-        let exports = Arc::<Mutex<Vec<Value>>>::default();
-        let received = exports.clone();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                received.lock().unwrap().push(serde_json::from_str(&line).unwrap());
-            }
-        });
-        Collector { port, process, exports }
+        Collector(Receiver::start("trace_server.py", arguments))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.port
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.0.port)
     }
 
-    /// Each with its resource and its spans; what was printed before the collector answered may still be on its way.
+    /// Each with its resource and its spans.
     pub fn exports(&self) -> Vec<Value> {
-        self.exports.lock().unwrap().clone()
+        self.0.received()
     }
 
     /// Waits for so many spans, and gives all that have come.
@@ -80,12 +53,5 @@ impl Collector {
             }
         })
         .await
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

@@ -17,6 +17,7 @@ pub mod driver;
 pub mod mail;
 pub mod postfix;
 pub mod prometheus;
+pub mod receiver;
 pub mod recorder;
 pub mod relay;
 pub mod rude;

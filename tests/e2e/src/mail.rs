@@ -1,20 +1,11 @@
 //! A real SMTP server (aiosmtpd), whose messages come as JSON lines.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-};
-
 use serde_json::Value;
 
-use crate::tools::{python, repository, Authority};
+use crate::receiver::Receiver;
+use crate::tools::Authority;
 
-pub struct MailServer {
-    pub port: u16,
-    process: Child,
-    messages: Arc<Mutex<Vec<Value>>>,
-}
+pub struct MailServer(Receiver);
 
 impl MailServer {
     /// Accepts mail without ceremony. An address whose local part is `bounce` is refused for good (550), `later` for
@@ -38,40 +29,14 @@ impl MailServer {
     }
 
     fn start_with(arguments: &[&str]) -> MailServer {
-        let python = python();
-        let mut process = Command::new(&python)
-            .arg("-u")
-            .arg(repository().join("tests/e2e/src/mail_server.py"))
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{} could not be started (run `make setup`): {error}", python.display())
-            });
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = match lines.next() {
-            Some(Ok(line)) => line.parse().unwrap(),
-            _ => panic!("the mail server did not come up"),
-        };
-        let messages = Arc::<Mutex<Vec<Value>>>::default();
-        let received = messages.clone();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                received.lock().unwrap().push(serde_json::from_str(&line).unwrap());
-            }
-        });
-        MailServer { port, process, messages }
+        MailServer(Receiver::start("mail_server.py", arguments))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.port
     }
 
     pub fn messages(&self) -> Vec<Value> {
-        self.messages.lock().unwrap().clone()
-    }
-}
-
-impl Drop for MailServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.0.received()
     }
 }

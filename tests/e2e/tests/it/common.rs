@@ -129,7 +129,7 @@ pub fn pgalert_with_mail(subcommand: &str, database: &Database, mail: &MailServe
     let mut command = pgalert(subcommand, database);
     command
         .env("PGALERT_EMAIL_HOST", "127.0.0.1")
-        .env("PGALERT_EMAIL_PORT", mail.port.to_string())
+        .env("PGALERT_EMAIL_PORT", mail.port().to_string())
         .env("PGALERT_EMAIL_SECURITY", "none")
         .env("PGALERT_EMAIL_FROM", "Alerts <alerts@example.com>");
     command

@@ -141,7 +141,7 @@ fn dump_and_restore(from: &Database, to: &Database) {
 fn with_mail(command: &mut Command, mail: &MailServer) {
     command
         .env("PGALERT_EMAIL_HOST", "127.0.0.1")
-        .env("PGALERT_EMAIL_PORT", mail.port.to_string())
+        .env("PGALERT_EMAIL_PORT", mail.port().to_string())
         .env("PGALERT_EMAIL_SECURITY", "none")
         .env("PGALERT_EMAIL_FROM", "alerts@example.com");
 }

@@ -71,6 +71,18 @@ async fn write_a_million(session: &Session) {
         .unwrap();
 }
 
+async fn moved_on(session: &Session) {
+    until("the cursor has moved on past what was rolled back", LIMIT, async || {
+        let cost = poll(session).await;
+        if cost < IDLE {
+            Ok(())
+        } else {
+            Err(cost)
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_poll_does_not_walk_a_large_transaction_that_is_open_or_rolled_back() {
     let cluster = quiet();
@@ -85,15 +97,7 @@ async fn an_idle_poll_does_not_walk_a_large_transaction_that_is_open_or_rolled_b
         assert!(cost < IDLE, "{cost} pages while it is open");
     }
     large.batch_execute("ROLLBACK").await.unwrap();
-    until("the cursor has moved on past what was rolled back", LIMIT, async || {
-        let cost = poll(&session).await;
-        if cost < IDLE {
-            Ok(())
-        } else {
-            Err(cost)
-        }
-    })
-    .await;
+    moved_on(&session).await;
     for _ in 0..3 {
         let cost = poll(&session).await;
         assert!(cost < IDLE, "{cost} pages after it was rolled back");
@@ -113,15 +117,7 @@ async fn what_was_open_when_the_cursor_moved_on_is_claimed_when_it_commits() {
     large.batch_execute("BEGIN").await.unwrap();
     write_a_million(&large).await;
     large.batch_execute("ROLLBACK").await.unwrap();
-    until("the cursor has moved on past what was rolled back", LIMIT, async || {
-        let cost = poll(&session).await;
-        if cost < IDLE {
-            Ok(())
-        } else {
-            Err(cost)
-        }
-    })
-    .await;
+    moved_on(&session).await;
     small.batch_execute("COMMIT").await.unwrap();
     assert_eq!(work(&session, "delivered").await, 2);
 }

@@ -97,7 +97,7 @@ fn guarded(database: &Database, mail: &MailServer, ca_file: &str, password: &str
     let mut command = pgalert("once", database);
     command
         .env("PGALERT_EMAIL_HOST", "localhost")
-        .env("PGALERT_EMAIL_PORT", mail.port.to_string())
+        .env("PGALERT_EMAIL_PORT", mail.port().to_string())
         .env("PGALERT_EMAIL_SECURITY", "starttls")
         .env("PGALERT_EMAIL_CA_FILE", ca_file)
         .env("PGALERT_EMAIL_USERNAME", "courier")

@@ -29,10 +29,16 @@ END
 $$;
 
 -- Takes keys whose time is over from the messages that have held them; until somebody wants such a key it stays, or is purged.
+-- Rows are locked in one order, so that two calls that want keys of the same messages crosswise do not wait for each other.
 CREATE FUNCTION _free_expired(day_keys uuid[], content_keys uuid[], at timestamptz) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
+  PERFORM FROM dedup_keys k
+  WHERE k.ctid = ANY (ARRAY(SELECT d.ctid FROM dedup_keys d WHERE d.day_key = ANY (day_keys) AND (d.day_until > at) IS NOT TRUE
+                            UNION ALL
+                            SELECT c.ctid FROM dedup_keys c WHERE c.content_key = ANY (content_keys) AND (c.content_until > at) IS NOT TRUE))
+  ORDER BY k.owner FOR UPDATE;
   UPDATE dedup_keys k SET day_key = NULL WHERE k.day_key = ANY (day_keys) AND (k.day_until > at) IS NOT TRUE;
   UPDATE dedup_keys k SET content_key = NULL WHERE k.content_key = ANY (content_keys) AND (k.content_until > at) IS NOT TRUE;
 END

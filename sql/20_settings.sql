@@ -88,7 +88,7 @@ DECLARE
 BEGIN
   SELECT f.name, jsonb_typeof(o -> f.name) AS kind INTO wrong
   FROM unnest(objects) o CROSS JOIN unnest('{user_id,message,priority,dedup_key,dedup_window,traceparent}'::text[]) AS f (name)
-  WHERE jsonb_typeof(o -> f.name) IN ('object', 'array', 'boolean') OR jsonb_typeof(o -> f.name) = 'number' AND f.name <> 'user_id'
+  WHERE jsonb_typeof(o -> f.name) NOT IN ('string', 'null') AND NOT (f.name = 'user_id' AND jsonb_typeof(o -> f.name) = 'number')
   LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION '% must be text', wrong.name USING ERRCODE = 'invalid_parameter_value',

@@ -6,28 +6,6 @@
 -- Functions on the way of every alert are PL/pgSQL, which keeps their plans: a SQL function that is not inlined is planned
 -- anew in each transaction.
 
--- Reserves keys in the order given, of which the first are of days, and returns those it got; waits for a transaction that
--- holds one uncommitted.
-CREATE FUNCTION _reserve(keys uuid[], until timestamptz[], owners uuid[], days bigint) RETURNS uuid[]
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-  got uuid[];
-BEGIN
-  WITH reserved AS (
-    INSERT INTO dedup_keys AS held (day_key, day_until, content_key, content_until, owner)
-    SELECT CASE WHEN w.place <= days THEN w.key END, CASE WHEN w.place <= days THEN w.expires_at END,
-           CASE WHEN w.place > days THEN w.key END, CASE WHEN w.place > days THEN w.expires_at END, w.owner
-    FROM unnest(keys, until, owners) WITH ORDINALITY AS w (key, expires_at, owner, place)
-    WHERE w.key IS NOT NULL
-    ORDER BY w.place
-    ON CONFLICT DO NOTHING
-    RETURNING coalesce(held.day_key, held.content_key) AS key)
-  SELECT coalesce(array_agg(r.key), '{}') INTO got FROM reserved r;
-  RETURN got;
-END
-$$;
-
 -- Takes keys whose time is over from the messages that have held them; until somebody wants such a key it stays, or is purged.
 -- Rows are locked in one order, so that two calls that want keys of the same messages crosswise do not wait for each other.
 CREATE FUNCTION _free_expired(day_keys uuid[], content_keys uuid[], at timestamptz) RETURNS void

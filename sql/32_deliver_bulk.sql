@@ -22,7 +22,7 @@ CREATE TYPE firing AS (
 );
 COMMENT ON TYPE firing IS 'One element of deliver_alerts() that is checked and not yet decided.';
 
--- Checks elements and gives them their keys. Raises the first fault as deliver_alert would.
+-- Checks elements and gives them their keys, in their order. Raises the first fault as deliver_alert would.
 CREATE FUNCTION _prepare_firings(alerts jsonb[], at timestamptz) RETURNS firing[]
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -43,7 +43,7 @@ BEGIN
       f.message_key, f.alert_id, f.alert_name, f.user_id, f.message, f.priority, c.lane, f.channels, f.content_hash,
       CASE WHEN f.keep_for > '0' OR f.keep_for IS NULL AND c.dedup_window > '0' THEN f.content_key END,
       at + coalesce(f.keep_for, c.dedup_window), _day_keys(f.user_id, f.alert_id, c.day, c.daily_limit), c.day_end, f.expires_at,
-      f.traceparent, f.alert_data)::firing ORDER BY f.ordinal)
+      f.traceparent, f.alert_data)::firing)
   INTO firings
   FROM (SELECT e.ordinal, e.user_id, e.message, e.traceparent, (e.element ->> 'dedup_window')::interval AS keep_for,
                (e.fired).alert_id, (e.fired).alert_name, (e.fired).priority, (e.fired).channels, (e.fired).content_hash,
@@ -53,7 +53,7 @@ BEGIN
               FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
                            element ->> 'traceparent' AS traceparent
                     FROM unnest(alerts) WITH ORDINALITY AS u (element, ordinal) OFFSET 0) AS u OFFSET 0) AS e OFFSET 0) AS f
-  JOIN context c ON c.name = f.priority;
+  CROSS JOIN LATERAL (SELECT * FROM context c WHERE c.name = f.priority OFFSET 0) AS c;  -- which keeps their order
   PERFORM _check_window((element ->> 'dedup_window')::interval) FROM unnest(alerts) element WHERE element ? 'dedup_window';
   PERFORM _check_channels(array_agg(DISTINCT name)) FROM unnest(firings) f, unnest(f.channels) name;
   RETURN firings;
@@ -94,15 +94,15 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+  undecided CONSTANT integer := -3;
+  not_asked CONSTANT integer := -4;
   started   timestamptz := clock_timestamp();
   firings   firing[];
-  pending   integer[];   -- ordinals still to be decided
-  settled   integer[] := ARRAY[]::integer[];
-  decided   integer[];   -- for each of pending: the place in the day it was admitted to, -1 duplicate, -2 capped
-  verdicts  integer[] := ARRAY[]::integer[];
+  verdicts  integer[];  -- for each firing the place in the day that it was admitted to, -1 duplicate, -2 capped, or one of the two above
+  hoped     integer[];  -- the same, if no other session is faster
   some_expired boolean;  -- keys that are wanted have run out, and are not purged yet
-  wanted    integer;
-  got       uuid[];
+  wanted    bigint;
+  got       bigint;
   lost      integer[];
   deliveries bigint;
 BEGIN
@@ -112,64 +112,58 @@ BEGIN
       HINT = 'Each element is {"alert": {...}, "user_id": "...", "message": "..."}.';
   END IF;
   firings := _prepare_firings_named(alerts, started);
+  verdicts := ARRAY(SELECT CASE WHEN f.ended IS NULL THEN undecided ELSE not_asked END FROM unnest(firings) f);
 
-  LOOP
-    SELECT array_agg(f.ordinal ORDER BY f.ordinal),
-           _admit(array_agg(f.content_key ORDER BY f.ordinal),
-                  array_agg(coalesce(f.content_taken_until > started, false) ORDER BY f.ordinal),
-                  array_agg(f.day_keys[1] ORDER BY f.ordinal),
-                  array_agg(coalesce(cardinality(f.day_keys), 0) ORDER BY f.ordinal),
-                  array_agg(f.days[1] ORDER BY f.ordinal)),
+  WHILE undecided = ANY (verdicts) LOOP
+    SELECT _admit(verdicts, undecided, array_agg(f.content_key), array_agg(coalesce(f.content_taken_until > started, false)),
+                  array_agg(f.day_keys[1]), array_agg(coalesce(cardinality(f.day_keys), 0)), array_agg(f.days[1])),
            bool_or(f.content_taken_until <= started OR f.days[2] > 0)
-    INTO pending, decided, some_expired
-    FROM (SELECT f.ordinal, f.content_key, f.day_keys,
+    INTO hoped, some_expired
+    FROM (SELECT f.content_key, f.day_keys,
                  (SELECT k.content_until FROM dedup_keys k WHERE k.content_key = f.content_key) AS content_taken_until,
                  (SELECT ARRAY[coalesce(bit_or(1::bigint << (d.place - 1)::integer) FILTER (WHERE d.taken_until > started), 0),
                                count(*) FILTER (WHERE d.taken_until <= started)]
                   FROM (SELECT u.place, (SELECT k.day_until FROM dedup_keys k WHERE k.day_key = u.key) AS taken_until
-                        FROM unnest(f.day_keys) WITH ORDINALITY AS u (key, place)) AS d) AS days  -- bits of the places taken, how many have expired
-          FROM unnest(firings) f
-          WHERE f.ended IS NULL AND f.ordinal <> ALL (settled) OFFSET 0) AS f;
-    EXIT WHEN pending IS NULL;
+                        FROM unnest(f.day_keys) WITH ORDINALITY AS u (key, place) OFFSET 0) AS d) AS days  -- bits of the places taken, how many have expired
+          FROM unnest(firings) f OFFSET 0) AS f;
     IF some_expired THEN
-      PERFORM _free_expired(array_agg(f.day_keys[d.place]), array_agg(f.content_key), started)
-      FROM unnest(pending, decided) AS d (ordinal, place)
-      CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
-      WHERE d.place >= 0;
+      PERFORM _free_expired(array_agg(f.day_keys[hoped[f.ordinal]]), array_agg(f.content_key), started)
+      FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0;
     END IF;
 
-    SELECT count(*), _reserve(array_agg(k.key ORDER BY k.kind, k.key), array_agg(k.until ORDER BY k.kind, k.key),
-                              array_agg(f.message_key ORDER BY k.kind, k.key), count(*) FILTER (WHERE k.kind = 0))
-    INTO wanted, got
-    FROM unnest(pending, decided) AS d (ordinal, place)
-    CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
-    CROSS JOIN LATERAL (VALUES (0, f.day_keys[d.place], f.day_until), (1, f.content_key, f.content_until)) AS k (kind, key, until)
-    WHERE d.place >= 0 AND k.key IS NOT NULL;
+    WITH hopeful AS MATERIALIZED (
+      SELECT f.message_key, f.day_keys[hoped[f.ordinal]] AS day_key, f.day_until, f.content_key, f.content_until
+      FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0
+    ), reserved AS (
+      INSERT INTO dedup_keys (day_key, day_until, content_key, content_until, owner)
+      SELECT k.day_key, k.day_until, k.content_key, k.content_until, k.owner
+      FROM (SELECT h.day_key, h.day_until, NULL::uuid AS content_key, NULL::timestamptz AS content_until, h.message_key AS owner
+            FROM hopeful h WHERE h.day_key IS NOT NULL
+            UNION ALL
+            SELECT NULL, NULL, h.content_key, h.content_until, h.message_key FROM hopeful h WHERE h.content_key IS NOT NULL) AS k
+      ORDER BY k.day_key NULLS LAST, k.content_key
+      ON CONFLICT DO NOTHING
+      RETURNING 1
+    )
+    SELECT (SELECT count(h.day_key) + count(h.content_key) FROM hopeful h), (SELECT count(*) FROM reserved) INTO wanted, got;
 
-    lost := ARRAY[]::integer[];
-    IF wanted > cardinality(got) THEN
-      -- Other sessions won some keys since the look. Keep what is whole, give back halves, decide the rest again.
-      SELECT array_agg(d.ordinal) INTO lost
-      FROM unnest(pending, decided) AS d (ordinal, place)
-      CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
-      WHERE d.place >= 0 AND NOT array_remove(ARRAY[f.day_keys[d.place], f.content_key], NULL) <@ got;
-      PERFORM _give_back(array_agg(f.day_keys[d.place]), array_agg(f.content_key), array_agg(f.message_key))
-      FROM unnest(pending, decided) AS d (ordinal, place)
-      CROSS JOIN LATERAL (SELECT (firings[d.ordinal]).*) AS f
-      WHERE d.ordinal = ANY (lost);
+    IF wanted > got THEN
+      -- Other sessions won some keys since the look. Keep what is whole, give back halves, decide all else again.
+      SELECT array_agg(f.ordinal), _give_back(array_agg(f.day_key), array_agg(f.content_key), array_agg(f.message_key))
+      INTO lost
+      FROM (SELECT f.ordinal, f.message_key, f.content_key, f.day_keys[hoped[f.ordinal]] AS day_key
+            FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0 OFFSET 0) AS f
+      WHERE f.day_key IS NOT NULL AND NOT EXISTS (SELECT FROM dedup_keys k WHERE k.day_key = f.day_key AND k.owner = f.message_key)
+         OR f.content_key IS NOT NULL AND NOT EXISTS (SELECT FROM dedup_keys k WHERE k.content_key = f.content_key AND k.owner = f.message_key);
+      hoped := ARRAY(SELECT CASE WHEN verdicts[n] = undecided AND (hoped[n] < 0 OR n = ANY (lost)) THEN undecided ELSE hoped[n] END
+                     FROM generate_series(1, cardinality(hoped)) n);
     END IF;
-    FOR i IN 1 .. cardinality(pending) LOOP
-      IF lost = '{}' OR decided[i] >= 0 AND pending[i] <> ALL (lost) THEN
-        verdicts[pending[i]] := decided[i];
-        settled := settled || pending[i];
-      END IF;
-    END LOOP;
-    EXIT WHEN lost = '{}';
+    verdicts := hoped;
   END LOOP;
 
   INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
   SELECT f.alert_id, f.user_id, CASE verdicts[f.ordinal] WHEN -1 THEN 'duplicate' ELSE 'capped' END, f.content_hash
-  FROM unnest(firings) f WHERE verdicts[f.ordinal] < 0;
+  FROM unnest(firings) f WHERE f.ended IS NULL AND verdicts[f.ordinal] < 0;
 
   INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                          delivery_key, accepted_at, expires_at, traceparent)

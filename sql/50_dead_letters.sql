@@ -201,10 +201,12 @@ BEGIN
   RETURNING d.id INTO id;
   day_key := (_day_keys(alert.user_id, alert_id, context.day, context.daily_limit))[1];
   content_key := CASE WHEN context.dedup_window > '0' THEN alert.content_key END;
-  PERFORM _free_expired(ARRAY[day_key], ARRAY[content_key], clock_timestamp()),
-          _reserve(ARRAY[day_key, content_key], ARRAY[context.day_end, clock_timestamp() + context.dedup_window],
-                   ARRAY[message_key, message_key], 1),
-          nextval(_counter('sent')), _next_segment(1);
+  PERFORM _free_expired(ARRAY[day_key], ARRAY[content_key], clock_timestamp());
+  INSERT INTO dedup_keys (day_key, day_until, owner)
+  SELECT day_key, context.day_end, message_key WHERE day_key IS NOT NULL ON CONFLICT DO NOTHING;
+  INSERT INTO dedup_keys (content_key, content_until, owner)
+  SELECT content_key, clock_timestamp() + context.dedup_window, message_key WHERE content_key IS NOT NULL ON CONFLICT DO NOTHING;
+  PERFORM nextval(_counter('sent')), _next_segment(1);
   RETURN id;
 END
 $$;

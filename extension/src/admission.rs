@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 /// A firing's claim to its content and to a place in its user's day.
 pub struct Applicant {
+    /// What was decided of it before, which stays.
+    pub decided: Option<i32>,
     /// None: content is not deduplicated.
     pub content: Option<[u8; 16]>,
     /// Somebody holds the content already.
@@ -23,6 +25,9 @@ pub fn admit(applicants: &[Applicant]) -> Vec<i32> {
     let mut contents = HashSet::new();
     let mut days: HashMap<[u8; 16], u64> = HashMap::new();
     let verdict = |applicant: &Applicant| {
+        if let Some(verdict) = applicant.decided {
+            return verdict;
+        }
         if applicant
             .content
             .is_some_and(|content| applicant.content_taken || contents.contains(&content))
@@ -50,6 +55,7 @@ mod tests {
 
     fn applicant(content: u8, day: u8, daily_limit: u32) -> Applicant {
         Applicant {
+            decided: None,
             content: Some([content; 16]),
             content_taken: false,
             day: Some([day; 16]),
@@ -75,6 +81,7 @@ mod tests {
     #[test]
     fn without_keys_all_are_admitted() {
         let free = || Applicant {
+            decided: None,
             content: None,
             content_taken: false,
             day: None,
@@ -82,5 +89,12 @@ mod tests {
             places_taken: 0,
         };
         assert_eq!(admit(&[free(), free()]), [0, 0]);
+    }
+
+    #[test]
+    fn what_was_decided_stays_and_counts_for_nobody() {
+        let mut firings = [applicant(1, 1, 1), applicant(1, 1, 1)];
+        firings[0].decided = Some(CAPPED);
+        assert_eq!(admit(&firings), [CAPPED, 1]);
     }
 }

@@ -163,9 +163,11 @@ fn _day_keys(user_id: &str, alert_id: &str, day: &str, daily_limit: i32) -> Vec<
         .collect()
 }
 
-/// The arrays are of equal length, one element for a firing.
+/// Decides what is undecided. The arrays are of equal length, one element for a firing.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _admit(
+    verdicts: Array<i32>,
+    undecided: i32,
     contents: Array<Uuid>,
     contents_taken: Array<bool>,
     days: Array<Uuid>,
@@ -173,13 +175,15 @@ fn _admit(
     places_taken: Array<i64>,
 ) -> Vec<i32> {
     let bytes = |uuid: Option<Uuid>| uuid.map(|uuid| *uuid.as_bytes());
-    let applicants: Vec<Applicant> = contents
+    let applicants: Vec<Applicant> = verdicts
         .iter()
+        .zip(contents.iter())
         .zip(contents_taken.iter())
         .zip(days.iter())
         .zip(daily_limits.iter())
         .zip(places_taken.iter())
-        .map(|((((content, taken), day), limit), places)| Applicant {
+        .map(|(((((verdict, content), taken), day), limit), places)| Applicant {
+            decided: verdict.filter(|verdict| *verdict != undecided),
             content: bytes(content),
             content_taken: taken.unwrap_or(false),
             day: bytes(day),

@@ -149,12 +149,13 @@ BEGIN
 
     IF wanted > got THEN
       -- Other sessions won some keys since the look. Keep what is whole, give back halves, decide all else again.
-      SELECT array_agg(f.ordinal), _give_back(array_agg(f.day_key), array_agg(f.content_key), array_agg(f.message_key))
-      INTO lost
+      SELECT array_agg(f.ordinal) INTO lost
       FROM (SELECT f.ordinal, f.message_key, f.content_key, f.day_keys[hoped[f.ordinal]] AS day_key
             FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0 OFFSET 0) AS f
       WHERE f.day_key IS NOT NULL AND NOT EXISTS (SELECT FROM dedup_keys k WHERE k.day_key = f.day_key AND k.owner = f.message_key)
          OR f.content_key IS NOT NULL AND NOT EXISTS (SELECT FROM dedup_keys k WHERE k.content_key = f.content_key AND k.owner = f.message_key);
+      PERFORM _give_back(array_agg(f.day_keys[hoped[f.ordinal]]), array_agg(f.content_key), array_agg(f.message_key))
+      FROM unnest(firings) f WHERE f.ordinal = ANY (lost);
       hoped := ARRAY(SELECT CASE WHEN verdicts[n] = undecided AND (hoped[n] < 0 OR n = ANY (lost)) THEN undecided ELSE hoped[n] END
                      FROM generate_series(1, cardinality(hoped)) n);
     END IF;

@@ -22,6 +22,8 @@ pub enum Fault {
     DropInData,
     /// Takes the whole mail and never answers.
     StallAfterData,
+    /// Accepts the first mail only when the client speaks again, and answers each other one with these words.
+    AcceptsOneLate(&'static str),
 }
 
 pub struct FaultySmtp {
@@ -98,10 +100,19 @@ async fn talk(stream: TcpStream, fault: Fault, mails: &Mutex<Vec<String>>) -> st
                     return Ok(());
                 }
             }
-            mails.lock().unwrap().push(mail);
+            let first = {
+                let mut mails = mails.lock().unwrap();
+                mails.push(mail);
+                mails.len() == 1
+            };
+            if first && matches!(fault, Fault::AcceptsOneLate(_)) {
+                let Some(_) = lines.next_line().await? else { return Ok(()) };
+                write.write_all(b"250 2.0.0 accepted late\r\n250 ok\r\n").await?;
+                continue;
+            }
         }
         let answer = match (verb.as_str(), fault) {
-            ("DATA", Fault::AfterData(words)) => words,
+            ("DATA", Fault::AfterData(words) | Fault::AcceptsOneLate(words)) => words,
             ("DATA", Fault::StallAfterData) => {
                 std::future::pending::<()>().await;
                 unreachable!()

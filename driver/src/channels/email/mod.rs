@@ -2,6 +2,7 @@
 
 mod compose;
 mod dkim;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +10,8 @@ use std::{fs, io};
 
 use async_trait::async_trait;
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use lettre::transport::smtp::client::{Certificate, TlsParameters};
+use lettre::transport::smtp::Error as SmtpError;
 use tokio::time::timeout;
 
 use super::Channel;
@@ -20,6 +20,7 @@ use crate::message::{Message, Receipt, Recipient, SendError};
 use crate::templates::Templates;
 pub use compose::render;
 use compose::{check_unsubscribe_url, compose, Stationery};
+use server::{Encryption, Server};
 
 /// The server closes the connection, whatever was asked. Nothing was accepted.
 const SHUTTING_DOWN: u16 = 421;
@@ -28,10 +29,9 @@ const SHUTTING_DOWN: u16 = 421;
 const LOGIN_REFUSED: &[u16] = &[530, 534, 535, 538];
 
 struct EmailChannel {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    server: Arc<Server>,
     stationery: Stationery,
     templates: Arc<Templates>,
-    host: String,
     /// For a whole mail.
     timeout: Duration,
 }
@@ -52,25 +52,18 @@ pub fn configured(
         })?;
     check_unsubscribe_url(config)?;
     let dkim = dkim::configured(config, from.email.domain())?;
-    let (tls, default_port) = match config.security {
-        Security::Starttls => (Tls::Required(tls_parameters(config)?), 587),
-        Security::Tls => (Tls::Wrapper(tls_parameters(config)?), 465),
-        Security::None => (Tls::None, 25),
+    let (encryption, default_port) = match config.security {
+        Security::Starttls => (Encryption::Starttls(tls_parameters(config)?), 587),
+        Security::Tls => (Encryption::Tls(tls_parameters(config)?), 465),
+        Security::None => (Encryption::None, 25),
     };
-    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
-        .port(if config.port == 0 { default_port } else { config.port })
-        .tls(tls)
-        .timeout(Some(config.timeout))
-        .pool_config(PoolConfig::new().max_size(config.concurrency));
-    if !config.username.is_empty() {
-        let password = config.password.expose().to_owned();
-        builder = builder.credentials(Credentials::new(config.username.clone(), password));
-    }
+    let port = if config.port == 0 { default_port } else { config.port };
+    let credentials = (!config.username.is_empty())
+        .then(|| Credentials::new(config.username.clone(), config.password.expose().to_owned()));
     Ok(Some(Arc::new(EmailChannel {
-        transport: builder.build(),
+        server: Server::new(config.host.clone(), port, encryption, credentials, config.timeout),
         stationery: Stationery { from, unsubscribe_url: config.unsubscribe_url.clone(), dkim },
         templates,
-        host: config.host.clone(),
         timeout: config.timeout,
     })))
 }
@@ -94,9 +87,9 @@ fn tls_parameters(config: &Email) -> Result<TlsParameters, ConfigError> {
 impl Channel for EmailChannel {
     async fn send(&self, message: &Message, recipient: &Recipient) -> Result<Receipt, SendError> {
         let mail = compose(&self.stationery, &self.templates, message, &recipient.address)?;
-        let host = Some(self.host.clone());
-        // lettre's own timeout covers connecting alone: a server that stops answering would hold the message for ever.
-        match timeout(self.timeout, self.transport.send(mail)).await {
+        let host = Some(self.server.host.clone());
+        // A server that stops answering would hold the message for ever.
+        match timeout(self.timeout, self.server.send(&mail)).await {
             Ok(Ok(response)) => {
                 let lines: Vec<_> = response.message().collect();
                 Ok(Receipt { host, answer: format!("{} {}", response.code(), lines.join(" ")) })
@@ -108,21 +101,19 @@ impl Channel for EmailChannel {
 
     /// All mail goes through one server.
     fn destination(&self, _: &str) -> Option<String> {
-        Some(self.host.clone())
+        Some(self.server.host.clone())
     }
 
     async fn check(&self) -> Result<String, String> {
-        let Ok(answer) = timeout(self.timeout, self.transport.test_connection()).await else {
-            return Err(format!("SMTP server {} does not answer in time", self.host));
+        let host = &self.server.host;
+        let Ok(answer) = timeout(self.timeout, self.server.answers()).await else {
+            return Err(format!("SMTP server {host} does not answer in time"));
         };
         match answer {
-            Ok(true) => Ok(format!("SMTP server {} answers", self.host)),
-            Ok(false) => {
-                Err(format!("SMTP server {} refuses NOOP; is it a mail server?", self.host))
-            }
+            Ok(true) => Ok(format!("SMTP server {host} answers")),
+            Ok(false) => Err(format!("SMTP server {host} refuses NOOP; is it a mail server?")),
             Err(error) => Err(format!(
-                "SMTP server {}: {}; check email.host, email.port, email.security and the password",
-                self.host,
+                "SMTP server {host}: {}; check email.host, email.port, email.security and the password",
                 classify(&error).text()
             )),
         }

@@ -92,3 +92,31 @@ async fn what_breaks_off_or_stalls_waits_and_comes_under_the_same_id() {
         );
     }
 }
+
+/// The answer to a mail that was given up is none to the next one on the same connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_too_late_is_not_taken_for_another_mails() {
+    let (database, session) = start().await;
+    let server = FaultySmtp::start(Fault::AcceptsOneLate("554 5.7.1 looks like spam")).await;
+    for id in ["a", "b", "c"] {
+        fire(&session, id, &["email"]).await;
+    }
+    let said = once(once_to(&database, &server).env("PGALERT_EMAIL_CONCURRENCY", "1")).await;
+    assert_eq!(said, "0 delivered, 3 failed, 0 deferred, 0 skipped");
+    let classes = "SELECT state || ' ' || error_class FROM pgalert.alert_dlq ORDER BY 1";
+    assert_eq!(
+        texts(&session, classes).await,
+        ["permanent smtp.5xx", "permanent smtp.5xx", "waiting timeout"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_for_the_next_mail() {
+    let (database, session) = start().await;
+    let server = FaultySmtp::start(Fault::None).await;
+    for id in ["a", "b", "c"] {
+        fire(&session, id, &["email"]).await;
+    }
+    once(once_to(&database, &server).env("PGALERT_EMAIL_CONCURRENCY", "1")).await;
+    assert_eq!((server.mails().len(), server.sessions()), (3, 1));
+}

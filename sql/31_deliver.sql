@@ -5,8 +5,8 @@
 -- those of the built-in policy and settings. plain: nothing else is to be looked up, its channels and policy being built in, and
 -- it has a channel and no expires_at.
 CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text, with_day boolean,
-  OUT at timestamptz, OUT at_ms bigint, OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT owed text[], OUT content_hash text,
-  OUT expires_at text, OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT content_until timestamptz,
+  OUT at timestamptz, OUT at_ms bigint, OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[],
+  OUT owed text[], OUT content_hash text, OUT expires_at text, OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT content_until timestamptz,
   OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean)
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
 

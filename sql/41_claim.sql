@@ -250,7 +250,7 @@ CREATE FUNCTION _addresses(for_user text, owed text[], owed_recipients jsonb) RE
 LANGUAGE sql STABLE
 AS $$
   SELECT ('{' || string_agg(c.addresses, ',') || '}')::jsonb
-  FROM (SELECT '"' || r.channel || '":[' ||
+  FROM (SELECT _json_string(r.channel) || ':[' ||
                string_agg('{"recipient_id":' || r.recipient_id || ',"address":' || _json_string(r.address) ||
                           coalesce((SELECT ',"secrets":' || to_json(s.secrets) FROM recipient_secrets s WHERE s.recipient_id = r.recipient_id), '') ||
                           '}', ',') || ']' AS addresses

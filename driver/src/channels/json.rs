@@ -140,9 +140,10 @@ impl JsonChannel {
     fn verdict(&self, answer: Answer) -> Result<Receipt, SendError> {
         let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
         let at = |pointer: &str| body.pointer(pointer).filter(|_| !pointer.is_empty());
-        let (host, whole) = (answer.host.clone(), answer.whole);
+        let (host, whole, asked) = (answer.host.clone(), answer.whole, answer.pause());
         let receipt = answer.accepted().map_err(|mut error| {
-            let pause = at(&self.settings.retry_after).and_then(Value::as_f64);
+            let pause =
+                at(&self.settings.retry_after).and_then(Value::as_f64).filter(|_| asked.is_none());
             if let (ErrorKind::Throttled { retry_after }, Some(pause)) = (&mut error.kind, pause) {
                 if pause.is_finite() && pause >= 0.0 {
                     *retry_after = Duration::from_secs_f64(pause.min(MAX_PAUSE_S));

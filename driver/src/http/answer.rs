@@ -31,13 +31,20 @@ impl Answer {
         if self.status.is_success() {
             return Ok(Receipt { host: self.host, answer: text });
         }
-        let pause = retry_after(&self.headers, SystemTime::now());
-        // A gateway may have lost the answer to a request that was acted on.
-        let again =
-            matches!(self.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE);
-        Err(SendError::new(kind_of(self.status, pause), class_of(self.status), text)
-            .again_soon(again && self.repeatable)
+        let again = match self.status {
+            StatusCode::TOO_MANY_REQUESTS => true,
+            // A gateway may have lost the answer to a request that was acted on.
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => self.repeatable,
+            _ => false,
+        };
+        Err(SendError::new(kind_of(self.status, self.pause()), class_of(self.status), text)
+            .again_soon(again)
             .at(self.host))
+    }
+
+    /// As its header asks.
+    pub fn pause(&self) -> Option<Duration> {
+        retry_after(&self.headers, SystemTime::now())
     }
 
     /// Put together without formatting: there is one for each message.
@@ -127,13 +134,16 @@ mod tests {
     #[test]
     fn what_may_have_been_acted_on_is_repeated_only_with_a_key() {
         let again = |status: u16, repeatable| {
-            let (status, headers) = (StatusCode::from_u16(status).unwrap(), HeaderMap::new());
+            let status = StatusCode::from_u16(status).unwrap();
+            let pause = (status != 502).then_some((RETRY_AFTER, 2.into()));
+            let headers = HeaderMap::from_iter(pause);
             let answer =
                 Answer { status, headers, body: vec![], whole: true, host: None, repeatable };
             answer.accepted().unwrap_err().quick_pause().is_some()
         };
         assert!(again(502, true) && again(503, true));
         assert!(!again(502, false) && !again(503, false));
-        assert!(!again(500, true) && !again(504, true) && !again(404, true) && !again(429, true));
+        assert!(again(429, true) && again(429, false), "it was refused");
+        assert!(!again(500, true) && !again(504, true) && !again(404, true));
     }
 }

@@ -37,13 +37,17 @@ const SHORT_PAUSE: Duration = Duration::from_secs(5);
 
 /// A shorter text, such as a chat's number, would be found where it is not meant.
 const MIN_HIDDEN_BYTES: usize = 5;
+/// A part of a URL that may be a secret by itself; shorter ones are words.
+const MIN_TOKEN_BYTES: usize = 16;
 
 impl SendError {
     pub fn new(kind: ErrorKind, class: impl Into<String>, message: impl AsRef<str>) -> Self {
         let class = class.into();
         debug_assert!(classes::is_known(&class), "{class} is no known class");
         let message = message.as_ref().chars().filter(|c| !c.is_control()).collect();
-        Self { kind, class, message, hint: String::new(), host: None, again: false }
+        // Who asks for a pause has not acted, unless it is said to be otherwise.
+        let again = matches!(kind, ErrorKind::Throttled { .. });
+        Self { kind, class, message, hint: String::new(), host: None, again }
     }
 
     pub fn transient(class: impl Into<String>, message: impl AsRef<str>) -> Self {
@@ -77,11 +81,14 @@ impl SendError {
         self
     }
 
-    /// The same for a recipient's address; of a URL also its path, which may be a secret.
+    /// The same for a recipient's address; of a URL also its path, which may be a secret, and the parts of it, which stand alone
+    /// where the receiver has written the path in another way.
     pub fn hiding_address(self, address: &str) -> Self {
         let rest = address.split_once("://").map_or("", |(_, rest)| rest);
         let path = rest.find('/').map_or("", |at| &rest[at..]);
-        self.hiding(address).hiding(path)
+        let parts = path.split(['/', '?', '&', '=', '#']);
+        let tokens = parts.filter(|part| part.len() >= MIN_TOKEN_BYTES);
+        tokens.fold(self.hiding(address).hiding(path), Self::hiding)
     }
 
     pub fn at(mut self, host: Option<String>) -> Self {
@@ -98,10 +105,11 @@ impl SendError {
     /// How long to wait at least before a second try within the same attempt; None where that is unsafe or of no use.
     pub fn quick_pause(&self) -> Option<Duration> {
         match self.kind {
+            _ if !self.again => None,
             ErrorKind::Throttled { retry_after } => {
                 (retry_after <= SHORT_PAUSE).then_some(retry_after)
             }
-            ErrorKind::Transient => self.again.then_some(Duration::ZERO),
+            ErrorKind::Transient => Some(Duration::ZERO),
             ErrorKind::Permanent => None,
         }
     }
@@ -130,5 +138,9 @@ mod tests {
         let text =
             error.hiding_address("https://hooks.example.com/services/T0/B0/secret?a=b").text();
         assert_eq!(text, "no routefor ********");
+        let said = r"POST \/services\/T0\/MfKQ9r8GKYqrTwjU: 404";
+        let error = SendError::transient("http.5xx", said)
+            .hiding_address("https://hooks.example.com/services/T0/MfKQ9r8GKYqrTwjU?a=b");
+        assert_eq!(error.text(), r"POST \/services\/T0\/********: 404");
     }
 }

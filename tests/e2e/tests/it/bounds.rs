@@ -142,7 +142,7 @@ async fn what_is_no_blip_is_not_tried_again_at_once() {
     }
     // Twilio could not tell a repetition.
     let (database, session, twilio) = start().await;
-    twilio.answer(|_| Answer::status(503));
+    twilio.answer(|_| Answer { retry_after_s: Some(1), ..Answer::status(503) });
     add_recipient(&session, "ann", "sms", "+4915112345678").await;
     fire(&session, "disk", &["sms"]).await;
     let base = twilio.base();

@@ -259,20 +259,28 @@ async fn a_token_in_a_url_is_in_no_error_and_a_pause_in_a_body_counts() {
         ("CHANNELS_TELEGRAM_SECRET", "123456:hunter2"),
         ("LOG_LEVEL", "debug"),
     ];
-    for (status, body, expected) in [
+    for (status, retry_after_s, body, expected) in [
         (
             403,
+            None,
             r#"{"ok": false, "description": "Forbidden: bot 123456:hunter2 was blocked"}"#,
             "has the user started the bot",
         ),
         (
             429,
+            None,
             r#"{"ok": false, "parameters": {"retry_after": 35}}"#,
             "Throttled { retry_after: 35s }",
         ),
-        (200, r#"{"ok": false, "description": "no"}"#, "(Permanent, refused)"),
+        (
+            429,
+            Some(77),
+            r#"{"ok": false, "parameters": {"retry_after": 35}}"#,
+            "Throttled { retry_after: 77s }",
+        ),
+        (200, None, r#"{"ok": false, "description": "no"}"#, "(Permanent, refused)"),
     ] {
-        telegram.answer(move |_| Answer::json(status, body));
+        telegram.answer(move |_| Answer { retry_after_s, ..Answer::json(status, body) });
         let ended = send("telegram", "42", &settings, "down").await;
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.contains(expected), "{expected}: {ended:?}");

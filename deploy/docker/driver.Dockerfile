@@ -14,9 +14,9 @@ RUN apt-get update \
 COPY --from=build /src/target/release/pgalert /usr/local/bin/pgalert
 USER 65532:65532
 # Of every interface of the container: who may reach it is the matter of the network that the container is in.
-ENV PGALERT_METRICS_LISTEN=0.0.0.0:9187 PGALERT_LOG_FORMAT=json
-EXPOSE 9187
+ENV PGALERT_METRICS_LISTEN=0.0.0.0:9189 PGALERT_LOG_FORMAT=json
+EXPOSE 9189
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-  CMD ["curl", "--fail", "--silent", "--show-error", "http://127.0.0.1:9187/healthz"]
+  CMD ["curl", "--fail", "--silent", "--show-error", "http://127.0.0.1:9189/healthz"]
 ENTRYPOINT ["/usr/local/bin/pgalert"]
 CMD ["run"]

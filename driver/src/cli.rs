@@ -40,7 +40,7 @@ pub enum Command {
     ///
     /// Section [traces] of the configuration, or OTEL_EXPORTER_OTLP_ENDPOINT, says where spans of the sends are handed over.
     Run {
-        /// Serve /metrics, /healthz and /readyz there, for example on 127.0.0.1:9187; "" for nowhere
+        /// Serve /metrics, /healthz and /readyz there, instead of on 127.0.0.1:9189; "" for nowhere
         #[arg(long, value_name = "ADDRESS")]
         metrics_listen: Option<String>,
         /// Serve the desk, too, as `pgalert desk` does

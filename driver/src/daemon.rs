@@ -118,12 +118,19 @@ pub async fn run(
     };
     let mut supervisor = Supervisor::of_environment();
     let listener = match config.metrics.listen {
-        Some(address) => {
-            supervisor = supervisor.asked();
-            Some(observe::bind(address).await?)
-        }
+        // Another driver of this machine may have the address that nobody chose.
+        Some(address) => match observe::bind(address).await {
+            Err(fault) if config.is_default("metrics.listen") => {
+                warn!("metrics and health are not served: {fault:#}");
+                None
+            }
+            bound => Some(bound?),
+        },
         None => None,
     };
+    if listener.is_some() {
+        supervisor = supervisor.asked();
+    }
     let meters = Arc::new(Meters::new(&config.channel_names()));
     let Parts { claimer, mut reporter } =
         assemble(&config, &params, config.database.listen, None, &supervisor, &meters).await?;

@@ -182,7 +182,7 @@ TOML
 code <<<'DATABASE_URL='\''user=courier dbname=demo …'\'' pgalert --config pgalert.toml run'
 block <"$out/pgalert.toml"
 # Nothing of the environment: a proxy or a setting there would be the driver's too.
-env -i PATH="$PATH" DATABASE_URL="host=$cluster user=courier dbname=demo" \
+env -i PATH="$PATH" DATABASE_URL="host=$cluster user=courier dbname=demo" PGALERT_METRICS_LISTEN= \
   "$driver" --config "$out/pgalert.toml" run >"$out/driver.log" 2>&1 </dev/null &
 driver_pid=$!
 wait_for 10 'the driver runs' grep -q running "$out/driver.log"

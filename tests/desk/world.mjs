@@ -55,6 +55,7 @@ export async function startDesk({ database = "desk", sends = true, environment =
       DATABASE_URL: url("courier", database),
       PGALERT_DESK_DATABASE_URL: url("clerk", database),
       PGALERT_DESK_LISTEN: "127.0.0.1:0",
+      PGALERT_METRICS_LISTEN: "",
       PGALERT_HTTP_ALLOW_HTTP: "true",
       PGALERT_HTTP_ALLOW_ADDRESSES: "127.0.0.0/8",
       PGALERT_WORKER_QUICK_RETRIES: "",

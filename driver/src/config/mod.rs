@@ -135,6 +135,11 @@ impl Config {
             .collect()
     }
 
+    /// No file, variable or flag sets it.
+    pub fn is_default(&self, key: &str) -> bool {
+        !self.origins.contains_key(key)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let worker = &self.worker;
         let rules = [

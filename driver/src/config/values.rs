@@ -31,7 +31,7 @@ pub fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Socke
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
-        D::Error::custom(format!("\"{text}\" is no address and port such as \"127.0.0.1:9187\""))
+        D::Error::custom(format!("\"{text}\" is no address and port such as \"127.0.0.1:9189\""))
     })
 }
 

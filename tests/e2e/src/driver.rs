@@ -28,7 +28,7 @@ pub fn pgalert(subcommand: &str, database: &Database) -> Command {
 }
 
 /// `pgalert` with nothing of this process's environment, and settings that suit tests: webhooks of this machine may
-/// be called by http, a lost worker's claims are free after a short time, and a failure fails at once, however many
+/// be called by http, metrics are served where a test asks for them, a lost worker's claims are free after a short time, and a failure fails at once, however many
 /// there were.
 pub fn pgalert_at(subcommand: &str, database_url: &str) -> Command {
     let mut command = Command::new(program());
@@ -38,6 +38,7 @@ pub fn pgalert_at(subcommand: &str, database_url: &str) -> Command {
         .env("DATABASE_URL", database_url)
         .env("PGALERT_HTTP_ALLOW_HTTP", "true")
         .env("PGALERT_HTTP_ALLOW_ADDRESSES", "127.0.0.0/8, ::1")
+        .env("PGALERT_METRICS_LISTEN", "")
         .env("PGALERT_WORKER_LEASE", "2s")
         .env("PGALERT_WORKER_QUICK_RETRIES", "")
         .env("PGALERT_BREAKER_FAILURES", "0")

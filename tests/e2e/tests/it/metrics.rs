@@ -315,6 +315,27 @@ async fn an_address_that_cannot_be_had_is_said() {
     assert!(ended.stderr.contains("no address and port"), "{ended:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn they_are_served_without_a_setting_unless_the_address_is_taken() {
+    const PORT: u16 = 9189;
+    let database = Cluster::shared().database().await;
+    let start = || {
+        let mut command = pgalert("run", &database);
+        Driver::start(command.env_remove("PGALERT_METRICS_LISTEN"))
+    };
+    // Another program of this machine may have it, too.
+    let taken = std::net::TcpListener::bind(("127.0.0.1", PORT));
+    let driver = start();
+    let said =
+        "metrics and health are not served: cannot listen on 127.0.0.1:9189; set metrics.listen";
+    driver.until_logged(said, LIMIT).await;
+    driver.until_logged("running", LIMIT).await;
+    if let Ok(listener) = taken {
+        drop(listener);
+        start().until_logged("metrics and health are served address=127.0.0.1:9189", LIMIT).await;
+    }
+}
+
 /// Prints how long a scrape takes behind many dead letters: see tests/bench/run.sh.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]

@@ -75,7 +75,7 @@ pub async fn test(
             Ok(())
         }
         Err(error) => {
-            let error = recipient.hidden_in(error);
+            let error = route.hidden_in(error, &recipient);
             let text = error.text();
             let host = error.host.map(|host| format!(" by {host}")).unwrap_or_default();
             bail!("not accepted{host} after {ms} ms: {text} ({:?}, {})", error.kind, error.class)

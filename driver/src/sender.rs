@@ -180,8 +180,7 @@ async fn send_one(
         result: Err(SendError::transient("internal", "the channel's code panicked")),
         took: Duration::ZERO,
     });
-    // A receiver may say what nobody else is to read.
-    let result = result.map_err(|error| recipient.hidden_in(error));
+    let result = result.map_err(|error| route.hidden_in(error, recipient));
     let outcome = Outcome::of(message, name, Some(recipient.recipient_id), result, took);
     span.end(&outcome);
     outcome

@@ -61,13 +61,16 @@ pub fn configured(
 #[async_trait]
 impl Channel for JsonChannel {
     async fn send(&self, message: &Message, recipient: &Recipient) -> Result<Receipt, SendError> {
-        self.post(message, recipient)
-            .await
-            .map_err(|error| error.hiding(self.settings.secret.expose()))
+        self.post(message, recipient).await
     }
 
     fn destination(&self, address: &str) -> Option<String> {
         destination(&self.url(address).ok()?)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let secret = self.settings.secret.expose();
+        vec![secret.to_owned(), url_encoded(secret)]
     }
 
     async fn check(&self) -> Result<String, String> {

@@ -36,6 +36,11 @@ pub trait Channel: Send + Sync {
         None
     }
 
+    /// What it sends with, in each form that a receiver may quote: errors do not show it.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether it could send now, for `pgalert check`: what was reached, or what is wrong and what to do.
     async fn check(&self) -> Result<String, String>;
 }

@@ -63,7 +63,10 @@ fn kind_of(status: StatusCode, pause: Option<Duration>) -> ErrorKind {
         (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after)) => {
             ErrorKind::Throttled { retry_after }
         }
-        (StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY, _) => ErrorKind::Transient,
+        (
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::MISDIRECTED_REQUEST,
+            _,
+        ) => ErrorKind::Transient,
         _ if status.is_client_error() || status.is_redirection() => ErrorKind::Permanent,
         _ => ErrorKind::Transient,
     }
@@ -121,6 +124,7 @@ mod tests {
             (503, Some(minute), ErrorKind::Throttled { retry_after: minute }, "http.5xx"),
             (429, None, ErrorKind::Throttled { retry_after: minute }, "http.429"),
             (408, None, ErrorKind::Transient, "http.4xx"),
+            (421, None, ErrorKind::Transient, "http.4xx"),
             (404, None, ErrorKind::Permanent, "http.4xx"),
             (410, None, ErrorKind::Permanent, "http.410"),
             (302, None, ErrorKind::Permanent, "http.3xx"),

@@ -110,6 +110,13 @@ impl Route {
         self.hosts.open()
     }
 
+    /// An error without what the receiver may have quoted and nobody else is to read: the recipient's address and secrets, and
+    /// the channel's own.
+    pub fn hidden_in(&self, error: SendError, recipient: &Recipient) -> SendError {
+        let error = recipient.hidden_in(error);
+        self.channel.secrets().iter().fold(error, |error, secret| error.hiding(secret))
+    }
+
     /// Sends one message to one recipient, or says that it is to wait.
     pub async fn send(&self, message: &Message, recipient: &Recipient) -> Sent {
         // An address that names no host is refused by the channel.

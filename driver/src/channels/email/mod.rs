@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use async_trait::async_trait;
+use base64::prelude::{Engine, BASE64_STANDARD};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use lettre::transport::smtp::Error as SmtpError;
@@ -34,6 +35,8 @@ struct EmailChannel {
     templates: Arc<Templates>,
     /// For a whole mail.
     timeout: Duration,
+    /// The password, and as AUTH LOGIN and AUTH PLAIN write it.
+    secrets: Vec<String>,
 }
 
 /// None when no server is configured.
@@ -58,13 +61,23 @@ pub fn configured(
         Security::None => (Encryption::None, 25),
     };
     let port = if config.port == 0 { default_port } else { config.port };
-    let credentials = (!config.username.is_empty())
-        .then(|| Credentials::new(config.username.clone(), config.password.expose().to_owned()));
+    let (user, password) = (&config.username, config.password.expose());
+    let secrets = match password {
+        "" => Vec::new(),
+        _ => vec![
+            password.to_owned(),
+            BASE64_STANDARD.encode(password),
+            BASE64_STANDARD.encode(format!("\0{user}\0{password}")),
+        ],
+    };
+    let credentials =
+        (!user.is_empty()).then(|| Credentials::new(user.clone(), password.to_owned()));
     Ok(Some(Arc::new(EmailChannel {
         server: Server::new(config.host.clone(), port, encryption, credentials, config.timeout),
         stationery: Stationery { from, unsubscribe_url: config.unsubscribe_url.clone(), dkim },
         templates,
         timeout: config.timeout,
+        secrets,
     })))
 }
 
@@ -102,6 +115,10 @@ impl Channel for EmailChannel {
     /// All mail goes through one server.
     fn destination(&self, _: &str) -> Option<String> {
         Some(self.server.host.clone())
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        self.secrets.clone()
     }
 
     async fn check(&self) -> Result<String, String> {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{bearer, Channel};
-use crate::config::{ConfigError, Slack};
+use crate::config::{ConfigError, Secret, Slack};
 use crate::http::{destination, Answer, Call, Http};
 use crate::message::{ErrorKind, Message, Receipt, Recipient, SendError};
 use crate::templates::{context, Renderer, Templates};
@@ -27,6 +27,7 @@ struct SlackChannel {
     api: Url,
     /// With the bot's token.
     authorization: Option<HeaderValue>,
+    token: Secret,
 }
 
 /// None when the channel is off.
@@ -43,7 +44,13 @@ pub fn configured(
         "" => None,
         token => Some(bearer("slack.token", token)?),
     };
-    Ok(Some(Arc::new(SlackChannel { http, templates, api, authorization })))
+    Ok(Some(Arc::new(SlackChannel {
+        http,
+        templates,
+        api,
+        authorization,
+        token: config.token.clone(),
+    })))
 }
 
 /// The body as it is sent, but for the channel that the Web API wants in it.
@@ -84,6 +91,10 @@ impl Channel for SlackChannel {
     /// https://docs.slack.dev/apis/web-api/rate-limits: one message a second for each webhook or channel.
     fn pace(&self) -> Option<Quota> {
         Some(Quota::per_second(NonZeroU32::MIN))
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![self.token.expose().to_owned()]
     }
 
     async fn check(&self) -> Result<String, String> {

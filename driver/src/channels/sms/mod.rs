@@ -27,6 +27,8 @@ struct SmsChannel {
     templates: Arc<Templates>,
     url: Url,
     authorization: HeaderValue,
+    /// The secret, and as it stands in the header.
+    secrets: [String; 2],
     /// `MessagingServiceSid` or `From`, and its value.
     sender: (&'static str, String),
     max_segments: usize,
@@ -73,7 +75,16 @@ pub fn configured(
         .join(&format!("2010-04-01/Accounts/{}/Messages.json", config.account_sid))
         .map_err(|e| ConfigError::Invalid(format!("sms.base_url: {e}")))?;
     let max_segments = usize::from(config.max_segments);
-    Ok(Some(Arc::new(SmsChannel { http, templates, url, authorization, sender, max_segments })))
+    let secrets = [config.secret.expose().to_owned(), credentials];
+    Ok(Some(Arc::new(SmsChannel {
+        http,
+        templates,
+        url,
+        authorization,
+        secrets,
+        sender,
+        max_segments,
+    })))
 }
 
 /// The text as it is sent.
@@ -110,6 +121,10 @@ impl Channel for SmsChannel {
 
     fn destination(&self, _: &str) -> Option<String> {
         destination(&self.url)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        self.secrets.to_vec()
     }
 
     async fn check(&self) -> Result<String, String> {

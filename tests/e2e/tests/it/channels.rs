@@ -309,6 +309,43 @@ async fn a_token_in_a_url_is_in_no_error_and_a_pause_in_a_body_counts() {
 
 /// A channel that is only in the configuration, from its name in the database to the receiver.
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_receiver_quotes_of_its_credentials_is_in_no_error() {
+    let receiver = Webhook::start().await;
+    let base = receiver.base();
+    let slack = [("SLACK_API_URL", base.as_str()), ("SLACK_TOKEN", "xoxb-hunter2")];
+    let sms = [
+        ("SMS_BASE_URL", base.as_str()),
+        ("SMS_ACCOUNT_SID", "AC0123"),
+        ("SMS_SECRET", "hunter2"),
+        ("SMS_FROM", "Ops"),
+    ];
+    let own = [
+        ("CHANNELS_TELEGRAM_ENABLED", "true"),
+        ("CHANNELS_TELEGRAM_URL", base.as_str()),
+        ("CHANNELS_TELEGRAM_SECRET", "hunter/2"),
+    ];
+    for (channel, to, settings, said, shown) in [
+        ("slack", "#ops", &slack[..], "wrong: Bearer xoxb-hunter2", "wrong: Bearer ********"),
+        // base64 of AC0123:hunter2
+        (
+            "sms",
+            "+4915112345678",
+            &sms,
+            "wrong: Basic QUMwMTIzOmh1bnRlcjI=",
+            "wrong: Basic ********",
+        ),
+        ("sms", "+4915112345678", &sms, "wrong: hunter2", "wrong: ********"),
+        ("telegram", "42", &own, "wrong: Bearer hunter/2", "wrong: Bearer ********"),
+        ("telegram", "42", &own, "wrong: hunter%2F2", "wrong: ********"),
+    ] {
+        receiver.answer(move |_| Answer::json(400, said));
+        let ended = send(channel, to, settings, "down").await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(shown), "{channel}: {ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_adds_a_channel_without_rust() {
     let (database, session) = start().await;
     let receiver = Webhook::start().await;

@@ -8,7 +8,7 @@ use crate::common::texts;
 
 async fn pgalert(database: &Database, arguments: &[&str]) -> Ended {
     let mut command = pgalert_at(arguments[0], &database.url("postgres"));
-    run(command.args(&arguments[1..])).await
+    run(command.args(&arguments[1..]).env("PGALERT_LOG_LEVEL", "trace")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,8 +57,8 @@ async fn a_secret_is_made_shown_once_and_rotated() {
     .await;
     let (id, first) = added.stdout.trim().split_once('\t').expect("id and secret");
     assert_eq!(texts(&session, secrets).await, [first]);
-    let second =
-        pgalert(&database, &["recipients", "rotate-secret", id]).await.stdout.trim().to_owned();
+    let rotated = pgalert(&database, &["recipients", "rotate-secret", id]).await;
+    let second = rotated.stdout.trim().to_owned();
     assert_ne!(second, first);
     assert_eq!(texts(&session, secrets).await, [&second, first]);
     let list = pgalert(&database, &["recipients", "list"]).await.stdout;
@@ -80,6 +80,7 @@ async fn a_secret_is_made_shown_once_and_rotated() {
     )
     .await;
     assert_eq!((rotated.code, rotated.stdout.as_str()), (Some(0), ""), "{rotated:?}");
+    assert!(!rotated.stderr.contains("whsec_"), "also a log of all there is: {rotated:?}");
     std::fs::write(&file, "hunter2").unwrap();
     let refused = pgalert(
         &database,

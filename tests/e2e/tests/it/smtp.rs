@@ -52,6 +52,17 @@ async fn refusals_after_the_mail_keep_their_enhanced_codes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_the_server_quotes_is_in_no_error() {
+    let (database, session) = start().await;
+    // base64 of hunter2
+    let server = FaultySmtp::start(Fault::AfterData("554 5.7.8 hunter2 or aHVudGVyMg==?")).await;
+    fire(&session, "disk", &["email"]).await;
+    once(once_to(&database, &server).env("PGALERT_EMAIL_PASSWORD", "hunter2")).await;
+    let errors = texts(&session, ERRORS).await;
+    assert!(errors[0].contains("5.7.8 ******** or ********?"), "{errors:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_breaks_off_or_stalls_waits_and_comes_under_the_same_id() {
     for fault in [
         Fault::DropInData,

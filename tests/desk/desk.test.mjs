@@ -38,7 +38,13 @@ async function withPage(options, work) {
   }
 }
 
-const notice = (page) => page.getByRole("status").textContent();
+const notice = async (page) => {
+  try {
+    return await page.getByRole("status").textContent();
+  } catch (cause) {
+    throw new Error(`no notice, but at ${page.url()}: ${await page.locator("body").innerText()}`, { cause });
+  }
+};
 const letters = (condition) => Number(sql(`SELECT count(*) FROM pgalert.alert_dlq WHERE ${condition}`));
 
 describe("pages", () => {

@@ -91,7 +91,7 @@ $$;
 CREATE FUNCTION _claim_rows(claim claims, first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL) RETURNS SETOF outbox
 LANGUAGE sql STABLE
 AS $$
-  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, NULL, first_id, last_id) o
+  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, NULL, first_id, last_id, claim.slots) o
 $$;
 
 -- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.

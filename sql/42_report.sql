@@ -42,10 +42,66 @@ BEGIN
 END
 $$;
 
+-- Of what outcomes tell, messages of which one channel was told of, as delivered; without those that are named and were
+-- finished before. message_ids: of all of them, or empty. They lie from first_id to last_id. every: nothing else was told.
+CREATE FUNCTION _delivered_whole(outcomes jsonb, finished bigint[],
+  OUT delivery_keys uuid[], OUT message_ids bigint[], OUT channels text[], OUT first_id bigint, OUT last_id bigint, OUT every boolean)
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_delivered_whole_wrapper';
+
+-- Finishes messages that were delivered whole and are no retries: mostly all that are reported. Returns those that it found.
+-- Without nested loops, a plan has but the one that _window_rows needs, and the outcomes are looked up by a hash.
+CREATE FUNCTION _finish_whole(claim claims, keys uuid[], ids bigint[], names text[], first_id bigint, last_id bigint) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE SET enable_nestloop = off
+AS $$
+DECLARE
+  finished bigint[];
+BEGIN
+  WITH message AS MATERIALIZED (
+    SELECT m.message_id, m.delivery_key, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority, m.accepted_at, m.delivered_channels || m.channels AS reached
+    FROM _claim_rows(claim, first_id, last_id) m
+    JOIN unnest(keys, ids, names) AS t (key, id, name)
+      ON _is_of(t.key, t.id, m.delivery_key, m.message_id) AND m.channels = ARRAY[t.name]
+    WHERE m.dlq_id IS NULL
+    LIMIT cardinality(keys)
+  ), delivery AS (
+    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, segment, priority, accepted_at)
+    SELECT m.alert_id, m.user_id, m.content_hash, to_jsonb(m.reached), m.delivery_key, m.attempt, (SELECT _segment()), m.priority, m.accepted_at
+    FROM message m
+  )
+  SELECT array_agg(m.message_id) INTO finished FROM message m;
+  RETURN finished;
+END
+$$;
+
 -- Records outcomes of a claim that the caller has locked; returns how many messages they finish. A message is finished
--- when each of its channels has an outcome: it gets its delivery row and its place in the log. Where a channel was not
--- reached, or the message is a retry, _settle does the rest.
+-- when each of its channels has an outcome: it gets its delivery row and its place in the log.
 CREATE FUNCTION _record(claim claims, progress claim_progress, outcomes jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  whole    record;
+  finished bigint[];
+BEGIN
+  whole := _delivered_whole(outcomes, progress.finished);
+  IF whole.delivery_keys <> '{}' THEN
+    finished := _finish_whole(claim, whole.delivery_keys, whole.message_ids, whole.channels, whole.first_id, whole.last_id);
+  END IF;
+  IF finished IS NOT NULL THEN
+    PERFORM _count_sent(cardinality(finished)), _next_segment(cardinality(finished));
+    INSERT INTO claim_log (slot, claim_id, finished, ended)
+    VALUES (claim.slot, claim.claim_id, finished,
+            CASE WHEN cardinality(progress.finished) + cardinality(finished) >= claim.messages THEN 'finished' END);
+    IF whole.every AND cardinality(finished) = cardinality(whole.delivery_keys) THEN
+      RETURN cardinality(finished);
+    END IF;
+    progress.finished := progress.finished || finished;
+  END IF;
+  RETURN coalesce(cardinality(finished), 0) + _record_each(claim, progress, outcomes);
+END
+$$;
+
+-- The same for outcomes of all kinds. Where a channel was not reached, or the message is a retry, _settle does the rest.
+CREATE FUNCTION _record_each(claim claims, progress claim_progress, outcomes jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! claimer ──claim──▶ sender ──outcomes──▶ reporter        upkeep
-//!    │ connection 1    (network)             │ connection 2   │ connection 3      breakers: connection 4, where one opens
+//!    │ connection 1    (network)             │ connection 2   │ connection 3      breakers: one more, where one opens
+//!                                            └ one more, where two claims are to be reported at once
 //! ```
 
 use std::sync::Arc;
@@ -58,7 +59,8 @@ async fn assemble(
     let link = |name, listens| {
         Link::new(params.clone(), name, listens).counted(meters).with_patience(patience.clone())
     };
-    let (mut claims, mut reports) = (link("claims", listens), link("reports", false));
+    let mut claims = link("claims", listens);
+    let mut reports = link("reports", false);
     check::ready(claims.open().await?).await?;
     reports.open().await?;
     let traces = Traces::configured(config, &worker)?;
@@ -84,7 +86,7 @@ async fn assemble(
         settings: settings.clone(),
         stop: CancellationToken::new(),
     };
-    let reporter = Reporter::new(reports, worker, settings).run(told);
+    let reporter = Reporter::new(reports, link("reports", false), worker, settings).run(told);
     let reporter = tokio::spawn(supervisor.watched("reporter", reporter));
     Ok(Parts { claimer, reporter })
 }

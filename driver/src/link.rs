@@ -77,6 +77,11 @@ impl Link {
         }
     }
 
+    /// None where there is no connection now.
+    pub fn client(&self) -> Option<&Client> {
+        self.connected.as_ref().map(|connected| &connected.client)
+    }
+
     /// Connects, waiting as long as it takes.
     pub async fn reopen(&mut self) -> &Client {
         let started = Instant::now();

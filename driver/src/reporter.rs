@@ -1,9 +1,10 @@
 //! Reports outcomes, a few at a time, and keeps the leases of claims in work.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::join;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{interval, sleep, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,8 @@ use crate::message::Outcome;
 use crate::sender::{Ending, Flight, Progress};
 
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(10);
+/// After a second connection could not be made.
+const SECOND_AGAIN: Duration = Duration::from_secs(60);
 
 /// Messages by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,6 +42,9 @@ struct Sent {
 
 pub struct Reporter {
     link: Link,
+    /// Reports at the same time, where there are several claims, and as long as the database lets it connect.
+    second: Link,
+    second_from: Instant,
     worker: String,
     settings: Worker,
     open: HashMap<i64, OpenClaim>,
@@ -51,10 +57,12 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    pub fn new(link: Link, worker: String, settings: Worker) -> Self {
+    pub fn new(link: Link, second: Link, worker: String, settings: Worker) -> Self {
         let (open, unreported) = (HashMap::new(), HashMap::new());
         Self {
             link,
+            second,
+            second_from: Instant::now(),
             worker,
             settings,
             open,
@@ -115,15 +123,20 @@ impl Reporter {
 
     async fn report(&mut self) {
         self.refused = false;
-        let mut due: VecDeque<i64> = self.unreported.keys().copied().collect();
-        while let Some(claim_id) = due.front().copied() {
-            let Some(sent) = self.unreported.get(&claim_id) else { return };
-            let outcomes: Vec<&Outcome> = sent.iter().flat_map(|sent| &sent.outcomes).collect();
-            let client = self.link.reopen().await;
-            let result = database::report(client, claim_id, &self.worker, &outcomes).await;
-            match self.link.check(result) {
-                Ok(_) => self.reported(claim_id),
-                Err(DatabaseError::Lost(_)) => continue, // the same report again: what was recorded is not recorded twice
+        self.link.reopen().await;
+        let second = self.unreported.len() > 1 && self.open_second().await;
+        let claims: Vec<(&i64, &Vec<Sent>)> = self.unreported.iter().collect();
+        let (first, others) = claims.split_at(if second { claims.len() / 2 } else { claims.len() });
+        let (mut results, others) = join!(
+            report_claims(&mut self.link, &self.worker, first),
+            report_claims(&mut self.second, &self.worker, others),
+        );
+        results.extend(others);
+        for (claim_id, result) in results {
+            match result {
+                Ok(()) => self.reported(claim_id),
+                // The same report again: what was recorded is not recorded twice.
+                Err(DatabaseError::Lost(_)) => self.refused = true,
                 Err(error) if error.may_pass() => {
                     warn!(claim_id, %error, "a report was refused; again soon");
                     self.refused = true;
@@ -140,8 +153,19 @@ impl Reporter {
                     self.forget(claim_id);
                 }
             }
-            due.pop_front();
         }
+    }
+
+    async fn open_second(&mut self) -> bool {
+        if self.second_from > Instant::now() {
+            return false;
+        }
+        let opened = self.second.open().await.map(drop);
+        if let Err(error) = &opened {
+            info!(%error, "no second connection for reports: one does");
+            self.second_from = Instant::now() + SECOND_AGAIN;
+        }
+        opened.is_ok()
     }
 
     fn reported(&mut self, claim_id: i64) {
@@ -210,4 +234,20 @@ impl Reporter {
             }
         }
     }
+}
+
+/// Reports claims one after the other until the connection is lost.
+async fn report_claims(
+    link: &mut Link,
+    worker: &str,
+    claims: &[(&i64, &Vec<Sent>)],
+) -> Vec<(i64, Result<(), DatabaseError>)> {
+    let mut results = Vec::with_capacity(claims.len());
+    for &(&claim_id, sent) in claims {
+        let Some(client) = link.client() else { break };
+        let outcomes: Vec<&Outcome> = sent.iter().flat_map(|sent| &sent.outcomes).collect();
+        let reported = database::report(client, claim_id, worker, &outcomes).await;
+        results.push((claim_id, link.check(reported).map(drop)));
+    }
+    results
 }

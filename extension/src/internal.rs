@@ -224,6 +224,40 @@ fn _told(
     })))
 }
 
+thread_local! {
+    static WHOLE: RowType<6> = const {
+        RowType::new([
+            (c"delivery_keys", pg_sys::UUIDARRAYOID),
+            (c"message_ids", pg_sys::INT8ARRAYOID),
+            (c"channels", pg_sys::TEXTARRAYOID),
+            (c"first_id", pg_sys::INT8OID),
+            (c"last_id", pg_sys::INT8OID),
+            (c"every", pg_sys::BOOLOID),
+        ])
+    };
+}
+
+/// Declared in `sql/42_report.sql`.
+#[pg_extern(sql = false)]
+fn _delivered_whole(
+    outcomes: Option<JsonbText>,
+    finished: Option<Array<i64>>,
+) -> Result<Row, ErrorReport> {
+    let finished: Vec<i64> = finished.iter().flat_map(|ids| ids.iter().flatten()).collect();
+    let whole = outcomes::whole(outcomes.map(|json| json.0), &finished)?;
+    let keys = whole.delivery_keys.iter().map(|key| Uuid::from_bytes(key.into_bytes()));
+    Ok(WHOLE.with(|row| {
+        row.row([
+            keys.collect::<Vec<_>>().into_datum(),
+            whole.message_ids.into_datum(),
+            whole.channels.into_datum(),
+            whole.first_id.into_datum(),
+            whole.last_id.into_datum(),
+            whole.all.into_datum(),
+        ])
+    }))
+}
+
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _snapshot_with(snapshot: &str, xid: &str) -> Result<String, ErrorReport> {
     Ok(Snapshot::parse(snapshot)?.with_in_progress(read_xid(xid)?).to_text())

@@ -1,7 +1,7 @@
 //! What a report says of each message: the outcomes of its channels and recipients, put together.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -62,6 +62,49 @@ pub fn told(outcomes: Option<&str>, earlier: &str) -> Result<Vec<Told>, Error> {
         channels.push(channel.to_owned());
     }
     Ok(messages)
+}
+
+/// Of what is told, messages of which one channel was told of, as delivered: in most reports that is all, and such a message has
+/// mostly no other channel.
+#[derive(Debug, Default, PartialEq)]
+pub struct Whole {
+    pub delivery_keys: Vec<Uuid>,
+    /// Empty where the outcomes do not name their messages.
+    pub message_ids: Vec<i64>,
+    pub channels: Vec<String>,
+    /// Where to look for them; without names behind all that was reported before, which is where a worker that reports in order is.
+    pub first_id: Option<i64>,
+    pub last_id: Option<i64>,
+    /// Whether nothing else was told.
+    pub all: bool,
+}
+
+/// `finished`: messages that were reported before.
+pub fn whole(outcomes: Option<&str>, finished: &[i64]) -> Result<Whole, Error> {
+    let told = told(outcomes, "[]")?;
+    let count = told.len();
+    let named = told.iter().filter(|message| message.message_id.is_some()).count();
+    if named != 0 && named != count {
+        return Ok(Whole::default());
+    }
+    let finished_ids: HashSet<i64> = finished.iter().copied().collect();
+    let mut whole = Whole::default();
+    for mut message in told {
+        message.delivered.dedup();
+        let finished = message.message_id.is_some_and(|id| finished_ids.contains(&id));
+        if let ([_], [], false) = (&*message.delivered, &*message.missed, finished) {
+            whole.delivery_keys.push(message.delivery_key);
+            whole.message_ids.extend(message.message_id);
+            whole.channels.append(&mut message.delivered);
+        }
+    }
+    whole.first_id = match named {
+        0 => finished.iter().max().map(|id| id + 1),
+        _ => whole.message_ids.iter().min().copied(),
+    };
+    whole.last_id = whole.message_ids.iter().max().copied();
+    whole.all = whole.delivery_keys.len() == count;
+    Ok(whole)
 }
 
 fn all(outcomes: &str) -> Result<Vec<Outcome<'_>>, Error> {
@@ -154,6 +197,41 @@ mod tests {
             |id| of(&format!(r#""channel": "email", "outcome": "delivered", "message_id": {id}"#));
         let told = told(Some(&format!("[{}]", one(7))), &format!("[{}]", one(8))).unwrap();
         assert_eq!(told.iter().map(|t| t.message_id).collect::<Vec<_>>(), [Some(7), Some(8)]);
+    }
+
+    #[test]
+    fn messages_of_one_delivered_channel_are_found() {
+        let one = |id: i64, channel: &str, outcome: &str| {
+            of(&format!(r#""channel": "{channel}", "outcome": "{outcome}", "message_id": {id}"#))
+        };
+        let outcomes = format!(
+            "[{}, {}, {}, {}, {}, {}]",
+            one(7, "email", "delivered"),
+            one(7, "email", "delivered"),
+            one(8, "email", "delivered"),
+            one(8, "sms", "delivered"),
+            one(9, "email", "failed"),
+            one(5, "email", "delivered"),
+        );
+        let found = whole(Some(&outcomes), &[]).unwrap();
+        assert_eq!((found.message_ids.as_slice(), found.all), (&[7, 5][..], false));
+        assert_eq!((found.first_id, found.last_id), (Some(5), Some(7)));
+        assert_eq!(found.channels, ["email", "email"]);
+        let found = whole(Some(&outcomes), &[5, 7]).unwrap();
+        assert_eq!((found.message_ids.as_slice(), found.first_id), (&[][..], None));
+    }
+
+    #[test]
+    fn messages_without_a_name_are_looked_for_behind_those_reported() {
+        let outcomes = format!("[{}]", of(r#""channel": "email", "outcome": "delivered""#));
+        let found = whole(Some(&outcomes), &[3, 9, 4]).unwrap();
+        assert_eq!((found.first_id, found.last_id, found.all), (Some(10), None, true));
+        let mixed = format!(
+            "[{}, {}]",
+            of(r#""channel": "email", "outcome": "delivered""#),
+            of(r#""channel": "email", "outcome": "delivered", "message_id": 7"#)
+        );
+        assert_eq!(whole(Some(&mixed), &[]).unwrap(), Whole::default());
     }
 
     #[test]

@@ -96,6 +96,39 @@ async fn a_report_that_could_not_be_serialized_or_met_a_full_disk_is_repeated() 
     assert_eq!(check_received(&database, &webhook, ALERTS).await, 0, "alerts were sent twice");
 }
 
+/// Claims of ten alerts each, whose answers come at the same time.
+fn with_small_claims(database: &Database) -> Command {
+    let mut command = patient(database);
+    command.env("PGALERT_WORKER_BATCH_SIZE", "10").env("PGALERT_LIMITS_HOST_CONCURRENCY", "100");
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_second_connection_is_refused_one_reports_all() {
+    const ALERTS: usize = 100;
+    let cluster = Cluster::start(&[]);
+    let (database, session, webhook) = start_in(&cluster).await;
+    webhook.answer(|_| Answer::after(Duration::from_millis(500)));
+    session.batch_execute("ALTER ROLE courier CONNECTION LIMIT 3").await.unwrap();
+    let driver = Driver::start(&mut with_small_claims(&database));
+    driver.until_logged("running", LIMIT).await;
+    fire_many(&session, "alert", ALERTS).await;
+    driver.until_logged("no second connection for reports", LIMIT).await;
+    until_delivered(&database, ALERTS as i64, LIMIT).await;
+
+    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
+
+    // And where it is not, both report.
+    session.batch_execute("ALTER ROLE courier CONNECTION LIMIT -1").await.unwrap();
+    let driver = Driver::start(&mut with_small_claims(&database));
+    driver.until_logged("running", LIMIT).await;
+    fire_many(&session, "other", ALERTS).await;
+    until_delivered(&database, 2 * ALERTS as i64, LIMIT).await;
+    let connected = driver.log().matches("connection=\"reports\"").count();
+    assert_eq!(connected, 2, "{}", driver.log());
+    assert_eq!(check_received(&database, &webhook, 2 * ALERTS).await, 0, "alerts were sent twice");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_to_a_server_that_has_become_read_only_are_kept() {
     const ALERTS: usize = 50;

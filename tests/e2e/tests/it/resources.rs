@@ -41,7 +41,12 @@ async fn connections_are_reused() {
         session.query(fire, &[&(round * 100)]).await.unwrap();
         until_delivered(&database, (round + 1) * 100, LIMIT).await;
     }
-    assert_eq!(connected().await, at_first, "connections to the database");
+    let at_last = connected().await;
+    assert!(
+        at_first.iter().all(|one| at_last.contains(one)),
+        "{at_last:?} have replaced {at_first:?}"
+    );
+    assert!(at_last.len() <= 4, "one more is for reports: {at_last:?}");
     let mails = mail.messages();
     assert_eq!((mails.len() as i64, webhook.count() as i64), (ALERTS, ALERTS));
     let smtp: BTreeSet<i64> =

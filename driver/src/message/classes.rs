@@ -110,7 +110,8 @@ mod tests {
         let function = sql.split("FUNCTION _class_label").nth(1).unwrap();
         let function = function.split("$$").nth(1).unwrap();
         let lists = function.split("'{").skip(1).filter_map(|rest| rest.split('}').next());
-        let labels: BTreeSet<&str> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
+        let labels: BTreeSet<&str> =
+            lists.flat_map(|list| list.split(',')).map(str::trim).collect();
         assert_eq!(labels, listed);
     }
 

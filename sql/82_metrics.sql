@@ -1,5 +1,5 @@
--- What monitoring reads, in one round trip. Its cost grows neither with the queue nor with the dead letters, but
--- with the kinds of error that these have: a millisecond for each 1,500.
+-- What monitoring reads, in one round trip. Its cost grows neither with the queue nor with the dead letters, only with the kinds of
+-- error that these have.
 
 -- An error's class as a label, of a closed set: of a family its name alone, and "other" for what is not in docs/errors.md.
 CREATE FUNCTION _class_label(error_class text) RETURNS text

@@ -145,6 +145,13 @@ async fn the_text_is_open_metrics_and_says_what_was_done() {
     driver.until_logged("running", LIMIT).await;
     fire(&session, "good", &["webhook"]).await;
     until_delivered(&database, 1, LIMIT).await;
+    // The log of the same, as text.
+    driver
+        .until_logged(
+            "alert=\"good\" channel=\"webhook\" attempt=1 outcome=\"delivered\" duration_ms=",
+            LIMIT,
+        )
+        .await;
     webhook.answer(|_| Answer::status(503));
     fire(&session, "bad", &["webhook"]).await;
     dead_letters(&session, 1).await;

@@ -165,7 +165,7 @@ install_pgrx
 if [ "${1:-all}" = build ]; then exit; fi
 
 if command -v dpkg >/dev/null; then
-  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl systemd curl chromium fonts-dejavu-core
+  install_packages postgresql-15-cron postgresql-15-plpgsql-check pgbouncer openssl systemd strace curl chromium fonts-dejavu-core
   echo 'postfix postfix/main_mailer_type select No configuration' | as_root debconf-set-selections
   install_without_services postfix prometheus prometheus-alertmanager
   install_packages sasl2-bin libsasl2-modules

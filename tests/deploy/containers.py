@@ -62,6 +62,13 @@ selectors = set()
 for file in ("deployment", "poddisruptionbudget"):
     manifest = yaml.safe_load((deploy / f"kubernetes/{file}.yaml").read_text())
     selectors.add(str(manifest["spec"]["selector"]["matchLabels"]))
+# Prometheus finds the pods that the Deployment makes.
+pod = yaml.safe_load((deploy / "kubernetes/deployment.yaml").read_text())["spec"]["template"]
+[port] = pod["spec"]["containers"][0]["ports"]
+[scrape] = yaml.safe_load((deploy / "prometheus/kubernetes.yml").read_text())["scrape_configs"]
+wanted = f"{pod['metadata']['labels']['app.kubernetes.io/name']};{port['name']}"
+check(scrape["relabel_configs"][0]["regex"] == wanted, f"prometheus/kubernetes.yml does not look for {wanted}")
+
 check(len(selectors) == 1, "the PodDisruptionBudget is of other pods than the Deployment's")
 
 print("\n".join(wrong), end="\n" if wrong else "")

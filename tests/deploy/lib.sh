@@ -33,6 +33,9 @@ query() {
   "$("$(pg_config_of 15)" --bindir)/psql" --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --command="$1"
 }
 
+# A port of this machine that is free.
+port() { "$venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # A cluster with the extension, a role for the application and one for the driver, and a webhook that answers 200 after so many
 # failures; ann is reached there.
 start_pgalert() {

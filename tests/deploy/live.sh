@@ -5,7 +5,6 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 start_pgalert 3 # the first three messages are retried
 
-port() { "$venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 metrics=127.0.0.1:$(port) prometheus=127.0.0.1:$(port)
 
 query "INSERT INTO pgalert.policies (name, retry_schedule, dedup_window, daily_limit) VALUES ('live', '{1 second}', '0', NULL);

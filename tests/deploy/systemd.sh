@@ -25,3 +25,44 @@ next=$(systemd-analyze calendar --iterations=2 "$(sed -n 's/^OnCalendar=//p' "$d
   sed -n 's/.*\(Next elapse\|Iter. #2\): //p' | xargs -I{} date --date={} +%s)
 [ $(($(tail -n 1 <<<"$next") - $(head -n 1 <<<"$next"))) = 300 ] || fail 'the timer does not elapse every 5 minutes'
 grep -qx 'Persistent=true' "$deploy/systemd/pgalert-once.timer"
+
+# What the daemon asks of the kernel while it works is what its unit leaves it: calls, kinds of sockets, and no code that can be written.
+start_pgalert 0
+query "SELECT pgalert.add_recipient('ann', 'email', 'ann@localhost')" >/dev/null
+metrics=127.0.0.1:$(port)
+env -i PATH="$PATH" DATABASE_URL="host=$PGHOST user=courier dbname=postgres" PGALERT_HTTP_ALLOW_HTTP=true PGALERT_HTTP_ALLOW_ADDRESSES=127.0.0.1 \
+  PGALERT_EMAIL_HOST=localhost PGALERT_EMAIL_PORT="$(port)" PGALERT_EMAIL_FROM=pgalert@localhost PGALERT_WORKER_QUICK_RETRIES='' \
+  PGALERT_TRACES_ENDPOINT="http://localhost:$(port)" PGALERT_METRICS_LISTEN="$metrics" \
+  strace -D -f -qq -o "$out/calls" "$PGALERT_TEST_DRIVER" run >"$out/driver.log" 2>&1 </dev/null &
+driver=$!
+started+=("$driver")
+wait_for 60 'the driver is ready' curl --silent --fail --output /dev/null "http://$metrics/readyz"
+query "SELECT pgalert.deliver_alert('{\"id\": \"a\", \"channels\": [\"webhook\", \"email\"]}', 'ann', 'a')" >/dev/null
+wait_for 60 'what can be sent is sent' eval '[ "$(query "SELECT count(*) FROM pgalert.alert_deliveries NATURAL JOIN (SELECT alert_id FROM pgalert.alert_dlq) AS d")" = 1 ]'
+kill "$driver"
+wait "$driver" || fail "$(tail -n 5 "$out/driver.log")"
+
+# calls_of SET…: the calls of systemd's sets, and of the sets within them.
+calls_of() {
+  local set line
+  for set in "$@"; do
+    while read -r line _; do
+      case $line in
+        "$set" | '#' | '') ;;
+        @*) calls_of "$line" ;;
+        *) echo "$line" ;;
+      esac
+    done < <(systemd-analyze syscall-filter --no-pager "$set")
+  done
+}
+unit=$deploy/systemd/pgalert.service
+read -ra allowed <<<"$(sed -n 's/^SystemCallFilter=@/@/p' "$unit")"
+read -ra refused <<<"$(sed -n 's/^SystemCallFilter=~//p' "$unit")"
+used=$(sed -nE 's/^[0-9]+ +(<\.\.\. )?([a-z0-9_]+)(\(| resumed).*/\2/p' "$out/calls" | sort -u)
+[ "$(wc -l <<<"$used")" -gt 30 ] || fail "too little was seen of the driver: $used"
+beside=$(comm -23 - <(comm -23 <(calls_of @default "${allowed[@]}" | sort -u) <(calls_of "${refused[@]}" | sort -u)) <<<"$used")
+[ "$beside" = '' ] || fail "the unit refuses what the driver calls: $beside"
+families=$(grep -oE 'socket(pair)?\(AF_[A-Z0-9]+' "$out/calls" | grep -o 'AF_.*' | sort -u)
+beside=$(comm -23 - <(sed -n 's/^RestrictAddressFamilies=//p' "$unit" | tr ' ' '\n' | sort) <<<"$families")
+[ "$beside" = '' ] || fail "the unit refuses sockets of $beside"
+if grep -q 'PROT_WRITE|PROT_EXEC' "$out/calls"; then fail 'the unit refuses memory that is written and run'; fi

@@ -98,6 +98,23 @@ mod tests {
         assert_eq!(listed, known);
     }
 
+    /// The labels that the database gives to what it counts: those of the page, of a family its name.
+    #[test]
+    fn the_database_labels_each_class_of_the_page() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let read = |path: &str| fs::read_to_string(format!("{root}/{path}")).unwrap();
+        let (page, sql) = (read("docs/errors.md"), read("sql/82_metrics.sql"));
+        let classes = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let listed: BTreeSet<&str> =
+            classes.map(|class| class.strip_suffix(".*").unwrap_or(class)).collect();
+        let function = sql.split("FUNCTION _class_label").nth(1).unwrap();
+        let function = function.split("$$").nth(1).unwrap();
+        let lists = function.split("'{").skip(1).filter_map(|rest| rest.split('}').next());
+        let labels: BTreeSet<&str> =
+            lists.flat_map(|list| list.split(',')).map(str::trim).collect();
+        assert_eq!(labels, listed);
+    }
+
     #[test]
     fn each_class_is_used() {
         let mut text = String::new();

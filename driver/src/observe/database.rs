@@ -18,18 +18,17 @@ const FAMILIES: &[(&str, MetricType, &str)] = &[
     ("pgalert_queue_messages", Gauge, "Messages that are not claimed, by lane"),
     ("pgalert_queue_oldest_seconds", Gauge, "Age of the oldest message that is not claimed"),
     ("pgalert_dead_letters", Gauge, "Dead letters, by state"),
+    ("pgalert_dead_letter_channels", Gauge, "Channels owed by dead letters, by state and class"),
     ("pgalert_open_claims", Gauge, "Claims in work"),
     ("pgalert_held", Gauge, "Whether nothing is claimed here: see hold_reason()"),
     ("deliver_alert_calls_total", Counter, "Calls of deliver_alert() that were answered"),
     ("alert_deliveries_total", Counter, "Rows of alert_deliveries"),
 ];
 
+/// A family without a member is told of all the same: without a dead letter there is none that owes a channel.
 pub fn encode(series: &[Series], encoder: &mut DescriptorEncoder) -> Result<(), std::fmt::Error> {
     for (name, kind, help) in FAMILIES {
-        let mut members = series.iter().filter(|series| series.name == *name).peekable();
-        if members.peek().is_none() {
-            continue;
-        }
+        let members = series.iter().filter(|series| series.name == *name);
         let family = name.trim_end_matches("_total");
         let help = format!("{help}.");
         let mut encoder = encoder.encode_descriptor(family, &help, None, *kind)?;

@@ -94,14 +94,18 @@ fn status(well: bool) -> StatusCode {
 }
 
 impl Observed {
-    /// What the database answers in time. Why it does not, the other connections tell the log.
+    /// What the database answers in time. Why it does not, the log is told: the other connections may be well.
     async fn ask<T>(
         &self,
         call: impl for<'a> FnOnce(&'a Client) -> BoxFuture<'a, Result<T, DatabaseError>>,
     ) -> Option<T> {
         let end = Instant::now() + DATABASE_TIMEOUT;
         let Ok(mut link) = timeout_at(end, self.link.lock()).await else { return None };
-        let Ok(Ok(client)) = timeout_at(end, link.open()).await else { return None };
+        let client = match timeout_at(end, link.open()).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return silent(error),
+            Err(_) => return silent("no connection in time"),
+        };
         let call = database::bounded(client, DATABASE_TIMEOUT, call(client));
         let answer = timeout_at(end, call).await.unwrap_or_else(|_| {
             let limit = DATABASE_TIMEOUT.as_secs();
@@ -109,10 +113,12 @@ impl Observed {
         });
         match link.check(answer) {
             Ok(answer) => Some(answer),
-            Err(error) => {
-                warn!(%error, "the database does not tell what it counts");
-                None
-            }
+            Err(error) => silent(error),
         }
     }
+}
+
+fn silent<T>(error: impl std::fmt::Display) -> Option<T> {
+    warn!(%error, "the database does not answer what metrics and health ask");
+    None
 }

@@ -70,7 +70,10 @@ impl Collector for Scrape {
         let help = "The worst breaker of all: 1 for its state.";
         gauges(&mut encoder, "circuit_breaker_state", help, states)?;
 
-        database::encode(self.database.as_deref().unwrap_or_default(), &mut encoder)
+        match &self.database {
+            Some(series) => database::encode(series, &mut encoder),
+            None => Ok(()),
+        }
     }
 }
 

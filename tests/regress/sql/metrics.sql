@@ -4,7 +4,7 @@
 --   3. Deliveries are the rows of alert_deliveries, whoever wrote them.
 --   4. Failed and deferred outcomes, retries, exhausted letters.
 --   5. A call that is rolled back counts; one that raised an error does not.
---   6. Gauges: lanes, letters by state, open claims, whether it is held.
+--   6. Gauges: lanes, letters by state, open claims, whether it is held; letters by channel and class, of a closed set.
 --   7. The counters go on after a restore: pg_dump takes their values.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
@@ -14,8 +14,8 @@ CREATE TEMPORARY TABLE before AS SELECT * FROM pgalert.metrics();
 CREATE FUNCTION pg_temp.what_changed() RETURNS TABLE (series text, change double precision) LANGUAGE plpgsql AS $$
 BEGIN
   CREATE TEMPORARY TABLE now AS SELECT * FROM pgalert.metrics();
-  RETURN QUERY SELECT n.name || (n.labels - 'scope')::text, n.value - b.value FROM now n JOIN before b USING (name, labels)
-               WHERE n.value <> b.value AND n.name <> 'pgalert_queue_oldest_seconds' ORDER BY (n.name || (n.labels - 'scope')::text) COLLATE "C";
+  RETURN QUERY SELECT name || (labels - 'scope')::text, coalesce(n.value, 0) - coalesce(b.value, 0) FROM now n FULL JOIN before b USING (name, labels)
+               WHERE n.value IS DISTINCT FROM b.value AND name <> 'pgalert_queue_oldest_seconds' ORDER BY (name || (labels - 'scope')::text) COLLATE "C";
   DROP TABLE before;
   ALTER TABLE now RENAME TO before;
 END
@@ -85,6 +85,15 @@ RESET pgalert.environment;
 SELECT deliver_alert('{"id": "p", "channels": ["email"], "priority": "high"}', 'u', 'm21');
 SELECT name, labels ->> 'lane' AS lane, value > 0 AS positive FROM metrics() WHERE name LIKE 'pgalert_queue%' ORDER BY 1, 2;
 SELECT count(*) AS differ FROM metrics() m WHERE name = 'pgalert_dead_letters' AND value <> (SELECT count(*) FROM alert_dlq d WHERE d.state = m.labels ->> 'state');
+
+SELECT deliver_alert('{"id": "q", "channels": ["email", "webhook"], "priority": "never"}', 'u', 'm22');
+SELECT pg_temp.claim(), pg_temp.claim();
+SELECT pg_temp.answer('q', '{"webhook": "failed", "email": "failed"}', '{"error_class": "slack.invalid_blocks"}');
+SELECT * FROM pg_temp.what_changed();
+SELECT _class_label(c) AS label, string_agg(c, ' ') AS classes
+FROM unnest('{connect,http.5xx,slack.invalid_blocks,slack.ratelimited,slack,twilio.21211,unknown,reported,http.418,mine,""}'::text[]) c GROUP BY 1 ORDER BY 1;
+SELECT remove_from_dlq(id) AS removed FROM alert_dlq WHERE alert_id = 'q';
+SELECT * FROM pg_temp.what_changed();
 
 -- 7
 SELECT count(*) AS counters, count(*) FILTER (WHERE c.oid = ANY (e.extconfig)) AS dumped, count(*) FILTER (WHERE c.relpersistence = 'p') AS logged

@@ -89,6 +89,9 @@ SELECT count(*) FROM pgalert.recipients;
 SELECT count(*) FROM pgalert.recipient_secrets;
 RESET SESSION AUTHORIZATION;
 
+-- Nobody needs to make temporary tables.
+SELECT current_database() AS database \gset
+REVOKE TEMPORARY ON DATABASE :"database" FROM PUBLIC;
 SET SESSION AUTHORIZATION regress_operator;
 SELECT alert_id, state FROM pgalert.get_failed_alerts() ORDER BY alert_id;
 SELECT pgalert.increment_retry_count(id), pgalert.remove_from_dlq(id) FROM pgalert.alert_dlq WHERE alert_id = 'a4';
@@ -114,7 +117,7 @@ SELECT count(*) FROM pgalert.alert_dlq;
 RESET SESSION AUTHORIZATION;
 
 -- 5
-SELECT current_database() AS database \gset
+GRANT TEMPORARY ON DATABASE :"database" TO PUBLIC;
 GRANT CREATE ON DATABASE :"database" TO regress_app;
 SET SESSION AUTHORIZATION regress_app;
 CREATE SCHEMA evil;

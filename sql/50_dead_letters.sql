@@ -1,11 +1,36 @@
 -- Dead letters: retry selection, and the functions that users of the system before this one know.
 
+-- Delivers what letters owe to the inbox: an alert that had expired when it was fired. A letter that owed nothing else is gone.
+CREATE FUNCTION _deliver_in_app(ids uuid[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  letter alert_dlq;
+BEGIN
+  FOR letter IN SELECT d.* FROM alert_dlq d WHERE d.id = ANY (ids) AND 'inapp' = ANY (d.channels) AND d.state <> 'queued' AND d.user_id IS NOT NULL
+                ORDER BY d.id LOOP
+    INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
+    VALUES (letter.user_id, letter.alert_id, letter.alert_data ->> 'name', coalesce(letter.alert_data ->> 'message', letter.alert_id), letter.priority, letter.delivery_key);
+    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+    VALUES (letter.alert_id, letter.user_id, letter.content_hash, '["inapp"]', letter.delivery_key, letter.retry_count + 1, letter.priority, letter.accepted_at);
+    UPDATE alert_dlq d SET channels = array_remove(d.channels, 'inapp') WHERE d.id = letter.id AND d.channels <> '{inapp}';
+    IF NOT FOUND THEN
+      DELETE FROM alert_dlq d WHERE d.id = letter.id;
+    END IF;
+    PERFORM _wake_inbox(letter.user_id), _next_segment(1), nextval(_counter('sent'));
+  END LOOP;
+END
+$$;
+
 -- Puts letters that the caller has locked into the queue; with lift_expiry also those that have expired.
 CREATE FUNCTION _enqueue_letters(ids uuid[], lift_expiry boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
   SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
+  IF lift_expiry THEN
+    PERFORM _deliver_in_app(ids);
+  END IF;
   WITH picked AS (
     UPDATE alert_dlq d
     SET state = 'queued', next_retry_at = NULL,

@@ -65,25 +65,35 @@ CREATE FUNCTION _prepare_firings_named(alerts jsonb[], at timestamptz) RETURNS f
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  state text;
-  problem text;
-  detail text;
-  hint text;
+  elements jsonb[];
+  first    integer := 1;
+  last     integer := cardinality(alerts);
+  state    text;
+  problem  text;
+  detail   text;
+  hint     text;
 BEGIN
   BEGIN
     RETURN _prepare_firings(alerts, at);
   EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
-    NULL;  -- below it is found which element it was
+    NULL;  -- below it is found which element it was, by halves: of each call that fails one half does
   END;
-  FOR ordinal IN 1 .. cardinality(alerts) LOOP
+  elements := alerts[:];  -- numbered from 1
+  WHILE first < last LOOP
     BEGIN
-      PERFORM _prepare_firings(alerts[ordinal : ordinal], at);
+      PERFORM _prepare_firings(elements[first : (first + last) / 2], at);
+      first := (first + last) / 2 + 1;
     EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
-      GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-      RAISE EXCEPTION '%', problem USING ERRCODE = state, HINT = hint,
-        DETAIL = rtrim(format('Element %s of alerts. %s', ordinal, detail));
+      last := (first + last) / 2;
     END;
   END LOOP;
+  BEGIN
+    PERFORM _prepare_firings(elements[first : first], at);
+  EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RAISE EXCEPTION '%', problem USING ERRCODE = state, HINT = hint,
+      DETAIL = rtrim(format('Element %s of alerts. %s', first, detail));
+  END;
   RETURN _prepare_firings(alerts, at);
 END
 $$;

@@ -1,3 +1,20 @@
+-- The schema. Functions that are in it already would be called by this script, with the rights of a superuser, so none may be; who
+-- owns it may add some later.
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) 'pgalert'::pg_catalog.regnamespace::pg_catalog.oid)
+     OR EXISTS (SELECT FROM pg_catalog.pg_operator o WHERE o.oprnamespace OPERATOR(pg_catalog.=) 'pgalert'::pg_catalog.regnamespace::pg_catalog.oid) THEN
+    RAISE EXCEPTION 'schema "pgalert" has functions or operators already' USING ERRCODE = 'object_not_in_prerequisite_state',
+      DETAIL = 'This script would call them with the rights of a superuser.', HINT = 'Find out whose they are, and DROP SCHEMA pgalert CASCADE.';
+  END IF;
+  IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+             WHERE n.oid OPERATOR(pg_catalog.=) 'pgalert'::pg_catalog.regnamespace::pg_catalog.oid AND NOT r.rolsuper) THEN
+    RAISE WARNING 'schema "pgalert" belongs to a role that is no superuser'
+      USING HINT = 'It can add functions that those of pgalert would call: ALTER SCHEMA pgalert OWNER TO the role that you are.';
+  END IF;
+END
+$$;
+
 -- Roles. They belong to the cluster, not to the extension: created when missing, left in place by DROP EXTENSION.
 DO $$
 DECLARE

@@ -19,6 +19,16 @@
 -- The logs have no index of their own, their partitions have: pg_dump restores a partition of a month with its indexes
 -- after it is attached, and where attaching had made them the restore would fail.
 
+DO $$
+BEGIN
+  IF current_setting('server_encoding') NOT IN ('UTF8', 'SQL_ASCII') THEN
+    RAISE EXCEPTION 'pgalert needs a database in UTF8' USING ERRCODE = 'feature_not_supported',
+      DETAIL = format('The encoding of this one is %s.', current_setting('server_encoding')),
+      HINT = 'CREATE DATABASE ... TEMPLATE template0 ENCODING ''UTF8'' makes one.';
+  END IF;
+END
+$$;
+
 -- Who this database is -----------------------------------------------------------------------------------------------
 
 -- Identity of this installation, fixed when this script runs: a restored database has a new one, pg_upgrade and physical

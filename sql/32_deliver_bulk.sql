@@ -65,25 +65,35 @@ CREATE FUNCTION _prepare_firings_named(alerts jsonb[], at timestamptz) RETURNS f
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  state text;
-  problem text;
-  detail text;
-  hint text;
+  elements jsonb[];
+  first    integer := 1;
+  last     integer := cardinality(alerts);
+  state    text;
+  problem  text;
+  detail   text;
+  hint     text;
 BEGIN
   BEGIN
     RETURN _prepare_firings(alerts, at);
   EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
-    NULL;  -- below it is found which element it was
+    NULL;  -- below it is found which element it was, by halves: of each call that fails one half does
   END;
-  FOR ordinal IN 1 .. cardinality(alerts) LOOP
+  elements := alerts[:];  -- numbered from 1
+  WHILE first < last LOOP
     BEGIN
-      PERFORM _prepare_firings(alerts[ordinal : ordinal], at);
+      PERFORM _prepare_firings(elements[first : (first + last) / 2], at);
+      first := (first + last) / 2 + 1;
     EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
-      GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-      RAISE EXCEPTION '%', problem USING ERRCODE = state, HINT = hint,
-        DETAIL = rtrim(format('Element %s of alerts. %s', ordinal, detail));
+      last := (first + last) / 2;
     END;
   END LOOP;
+  BEGIN
+    PERFORM _prepare_firings(elements[first : first], at);
+  EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RAISE EXCEPTION '%', problem USING ERRCODE = state, HINT = hint,
+      DETAIL = rtrim(format('Element %s of alerts. %s', first, detail));
+  END;
   RETURN _prepare_firings(alerts, at);
 END
 $$;
@@ -103,7 +113,6 @@ DECLARE
   some_expired boolean;  -- keys that are wanted have run out, and are not purged yet
   wanted    bigint;
   got       bigint;
-  lost      integer[];
   deliveries bigint;
 BEGIN
   IF alerts IS NULL OR array_ndims(alerts) > 1 THEN
@@ -126,40 +135,37 @@ BEGIN
                   FROM (SELECT u.place, (SELECT k.day_until FROM dedup_keys k WHERE k.day_key = u.key) AS taken_until
                         FROM unnest(f.day_keys) WITH ORDINALITY AS u (key, place) OFFSET 0) AS d) AS days  -- bits of the places taken, how many have expired
           FROM unnest(firings) f OFFSET 0) AS f;
-    IF some_expired THEN
-      PERFORM _free_expired(array_agg(f.day_keys[hoped[f.ordinal]]), array_agg(f.content_key), started)
-      FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0;
-    END IF;
+    -- Where another session has won a key since the look, all of it is undone and decided again: whoever waits with keys in hand, for
+    -- keys that come before them, may wait for ever.
+    BEGIN
+      IF some_expired THEN
+        PERFORM _free_expired(array_agg(f.day_keys[hoped[f.ordinal]]), array_agg(f.content_key), started)
+        FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0;
+      END IF;
 
-    WITH hopeful AS MATERIALIZED (
-      SELECT f.message_key, f.day_keys[hoped[f.ordinal]] AS day_key, f.day_until, f.content_key, f.content_until
-      FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0
-    ), reserved AS (
-      INSERT INTO dedup_keys (day_key, day_until, content_key, content_until, owner)
-      SELECT k.day_key, k.day_until, k.content_key, k.content_until, k.owner
-      FROM (SELECT h.day_key, h.day_until, NULL::uuid AS content_key, NULL::timestamptz AS content_until, h.message_key AS owner
-            FROM hopeful h WHERE h.day_key IS NOT NULL
-            UNION ALL
-            SELECT NULL, NULL, h.content_key, h.content_until, h.message_key FROM hopeful h WHERE h.content_key IS NOT NULL) AS k
-      ORDER BY k.day_key NULLS LAST, k.content_key
-      ON CONFLICT DO NOTHING
-      RETURNING 1
-    )
-    SELECT (SELECT count(h.day_key) + count(h.content_key) FROM hopeful h), (SELECT count(*) FROM reserved) INTO wanted, got;
+      WITH hopeful AS MATERIALIZED (
+        SELECT f.message_key, f.day_keys[hoped[f.ordinal]] AS day_key, f.day_until, f.content_key, f.content_until
+        FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0
+      ), reserved AS (
+        INSERT INTO dedup_keys (day_key, day_until, content_key, content_until, owner)
+        SELECT k.day_key, k.day_until, k.content_key, k.content_until, k.owner
+        FROM (SELECT h.day_key, h.day_until, NULL::uuid AS content_key, NULL::timestamptz AS content_until, h.message_key AS owner
+              FROM hopeful h WHERE h.day_key IS NOT NULL
+              UNION ALL
+              SELECT NULL, NULL, h.content_key, h.content_until, h.message_key FROM hopeful h WHERE h.content_key IS NOT NULL) AS k
+        ORDER BY k.day_key NULLS LAST, k.content_key
+        ON CONFLICT DO NOTHING
+        RETURNING 1
+      )
+      SELECT (SELECT count(h.day_key) + count(h.content_key) FROM hopeful h), (SELECT count(*) FROM reserved) INTO wanted, got;
 
-    IF wanted > got THEN
-      -- Other sessions won some keys since the look. Keep what is whole, give back halves, decide all else again.
-      SELECT array_agg(f.ordinal) INTO lost
-      FROM (SELECT f.ordinal, f.message_key, f.content_key, f.day_keys[hoped[f.ordinal]] AS day_key
-            FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0 OFFSET 0) AS f
-      WHERE f.day_key IS NOT NULL AND NOT EXISTS (SELECT FROM dedup_keys k WHERE k.day_key = f.day_key AND k.owner = f.message_key)
-         OR f.content_key IS NOT NULL AND NOT EXISTS (SELECT FROM dedup_keys k WHERE k.content_key = f.content_key AND k.owner = f.message_key);
-      PERFORM _give_back(array_agg(f.day_keys[hoped[f.ordinal]]), array_agg(f.content_key), array_agg(f.message_key))
-      FROM unnest(firings) f WHERE f.ordinal = ANY (lost);
-      hoped := ARRAY(SELECT CASE WHEN verdicts[n] = undecided AND (hoped[n] < 0 OR n = ANY (lost)) THEN undecided ELSE hoped[n] END
-                     FROM generate_series(1, cardinality(hoped)) n);
-    END IF;
-    verdicts := hoped;
+      IF wanted > got THEN
+        RAISE SQLSTATE 'PA003';
+      END IF;
+      verdicts := hoped;
+    EXCEPTION WHEN SQLSTATE 'PA003' THEN
+      NULL;
+    END;
   END LOOP;
 
   INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)

@@ -113,6 +113,7 @@ DECLARE
   earlier    jsonb := progress.partial;
 BEGIN
   IF earlier <> '[]' THEN
+    PERFORM _told(outcomes, '[]');  -- says what cannot be read
     -- What was kept names its message. Where this worker does not, neither do they.
     earlier := (SELECT jsonb_agg(CASE WHEN u.key IS NULL THEN p ELSE p - 'message_id' END)
                 FROM jsonb_array_elements(earlier) p

@@ -1,11 +1,36 @@
 -- Dead letters: retry selection, and the functions that users of the system before this one know.
 
+-- Delivers what letters owe to the inbox: an alert that had expired when it was fired. A letter that owed nothing else is gone.
+CREATE FUNCTION _deliver_in_app(ids uuid[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  letter alert_dlq;
+BEGIN
+  FOR letter IN SELECT d.* FROM alert_dlq d WHERE d.id = ANY (ids) AND 'inapp' = ANY (d.channels) AND d.state <> 'queued' AND d.user_id IS NOT NULL
+                ORDER BY d.id LOOP
+    INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
+    VALUES (letter.user_id, letter.alert_id, letter.alert_data ->> 'name', coalesce(letter.alert_data ->> 'message', letter.alert_id), letter.priority, letter.delivery_key);
+    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+    VALUES (letter.alert_id, letter.user_id, letter.content_hash, '["inapp"]', letter.delivery_key, letter.retry_count + 1, letter.priority, letter.accepted_at);
+    UPDATE alert_dlq d SET channels = array_remove(d.channels, 'inapp') WHERE d.id = letter.id AND d.channels <> '{inapp}';
+    IF NOT FOUND THEN
+      DELETE FROM alert_dlq d WHERE d.id = letter.id;
+    END IF;
+    PERFORM _wake_inbox(letter.user_id), _next_segment(1), nextval(_counter('sent'));
+  END LOOP;
+END
+$$;
+
 -- Puts letters that the caller has locked into the queue; with lift_expiry also those that have expired.
 CREATE FUNCTION _enqueue_letters(ids uuid[], lift_expiry boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
   SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
+  IF lift_expiry THEN
+    PERFORM _deliver_in_app(ids);
+  END IF;
   WITH picked AS (
     UPDATE alert_dlq d
     SET state = 'queued', next_retry_at = NULL,
@@ -182,9 +207,12 @@ AS $$
 DECLARE
   alert   record;
   context record;
+  at      timestamptz := clock_timestamp();
   message_key uuid := _message_key();
   content_key uuid;
   day_key uuid;
+  days    uuid[];
+  held    uuid[];
   methods text[];
   id      uuid;
 BEGIN
@@ -199,11 +227,17 @@ BEGIN
   INSERT INTO alert_deliveries AS d (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
   VALUES (track_delivery.alert_id, alert.user_id, alert.content_hash, to_jsonb(methods), message_key, 1, alert.priority, clock_timestamp())
   RETURNING d.id INTO id;
-  day_key := (_day_keys(alert.user_id, alert_id, context.day, context.daily_limit))[1];
+  days := coalesce(_day_keys(alert.user_id, alert_id, context.day, context.daily_limit), '{}');
+  LOOP  -- the first place of the day that nobody holds, as deliver_alert takes it
+    held := _held(days, NULL, at);
+    day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (held) ORDER BY place LIMIT 1);
+    EXIT WHEN day_key IS NULL;
+    PERFORM _free_expired(ARRAY[day_key], NULL, at);
+    INSERT INTO dedup_keys (day_key, day_until, owner) VALUES (day_key, context.day_end, message_key) ON CONFLICT DO NOTHING;
+    EXIT WHEN FOUND;
+  END LOOP;
   content_key := CASE WHEN context.dedup_window > '0' THEN alert.content_key END;
-  PERFORM _free_expired(ARRAY[day_key], ARRAY[content_key], clock_timestamp());
-  INSERT INTO dedup_keys (day_key, day_until, owner)
-  SELECT day_key, context.day_end, message_key WHERE day_key IS NOT NULL ON CONFLICT DO NOTHING;
+  PERFORM _free_expired(NULL, ARRAY[content_key], at);
   INSERT INTO dedup_keys (content_key, content_until, owner)
   SELECT content_key, clock_timestamp() + context.dedup_window, message_key WHERE content_key IS NOT NULL ON CONFLICT DO NOTHING;
   PERFORM nextval(_counter('sent')), _next_segment(1);

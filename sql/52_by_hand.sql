@@ -82,10 +82,10 @@ BEGIN
   END IF;
   PERFORM _enqueue_letters(ARRAY[dlq_id], true), _wake_drivers();
   PERFORM _log_action('retry', 1, dlq_id => dlq_id, reason => reason, detail => jsonb_build_object('state', letter.state, 'retry_count', letter.retry_count));
-  RETURN 'queued';
+  RETURN CASE WHEN EXISTS (SELECT FROM alert_dlq d WHERE d.id = dlq_id) THEN 'queued' ELSE 'delivered' END;
 END
 $$;
-COMMENT ON FUNCTION retry_now(uuid, text) IS 'Gives a dead letter one more attempt at once, whatever its state; its automatic retry is cancelled, an expiry that has passed is lifted. Returns queued, or already_queued. If it fails, an exhausted letter is exhausted again, with its count and the new error. Raises P0002 where there is no such letter.';
+COMMENT ON FUNCTION retry_now(uuid, text) IS 'Gives a dead letter one more attempt at once, whatever its state; its automatic retry is cancelled, an expiry that has passed is lifted. Returns queued, already_queued, or delivered where only the inbox was owed. If it fails, an exhausted letter is exhausted again, with its count and the new error. Raises P0002 where there is no such letter.';
 
 CREATE FUNCTION retry_matching(filter jsonb, max_rows integer DEFAULT 1000, reason text DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp

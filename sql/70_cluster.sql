@@ -48,10 +48,10 @@ BEGIN
   LOCK TABLE outbox_0, outbox_1, outbox_2, claims_0, claims_1, claims_2, claim_log_0, claim_log_1, claim_log_2 IN ACCESS EXCLUSIVE MODE;
   restored := EXISTS (SELECT FROM confirmed_cluster c WHERE c.install_id <> own);
 
-  CREATE TEMPORARY TABLE pgalert_kept (LIKE outbox) ON COMMIT DROP;
+  CREATE UNLOGGED TABLE pgalert.kept_messages (LIKE outbox);  -- not a temporary one: many a database grants nobody those
   FOR lane IN 0 .. 2 LOOP
     last := _cursor(lane::smallint);
-    INSERT INTO pg_temp.pgalert_kept
+    INSERT INTO pgalert.kept_messages
     SELECT o.* FROM outbox o
     WHERE o.lane = last.lane
       AND CASE WHEN restored AND o.install_id = own THEN true  -- accepted here, since the restore
@@ -65,7 +65,7 @@ BEGIN
   LOOP
     progress := _progress(open_claim.claim_id);
     -- A channel is done where all of its recipients were reached; else the whole of it is tried again.
-    INSERT INTO pg_temp.pgalert_kept
+    INSERT INTO pgalert.kept_messages
     SELECT (jsonb_populate_record(o, jsonb_build_object(
              'channels', array(SELECT c FROM unnest(o.channels) c WHERE c <> ALL (done.channels)),
              'delivered_channels', o.delivered_channels || done.channels))).*
@@ -77,12 +77,12 @@ BEGIN
   END LOOP;
 
   TRUNCATE outbox_0, outbox_1, outbox_2, claims_0, claims_1, claims_2, claim_log_0, claim_log_1, claim_log_2;
-  SELECT greatest(max(k.message_id), (SELECT last_value FROM message_id)) INTO largest FROM pg_temp.pgalert_kept k;
+  SELECT greatest(max(k.message_id), (SELECT last_value FROM message_id)) INTO largest FROM pgalert.kept_messages k;
   PERFORM setval('pgalert.message_id', largest);
-  UPDATE pg_temp.pgalert_kept k SET slot = (SELECT s.last_value FROM outbox_slot s), xid = pg_current_xact_id(), install_id = own;
-  INSERT INTO outbox SELECT k.* FROM pg_temp.pgalert_kept k;
+  UPDATE pgalert.kept_messages k SET slot = (SELECT s.last_value FROM outbox_slot s), xid = pg_current_xact_id(), install_id = own;
+  INSERT INTO outbox SELECT k.* FROM pgalert.kept_messages k;
   GET DIAGNOSTICS kept = ROW_COUNT;
-  DROP TABLE pg_temp.pgalert_kept;
+  DROP TABLE pgalert.kept_messages;
 
   PERFORM setval('pgalert.lease_low_water', 1);
   snapshot := _cursor_snapshot();

@@ -10,7 +10,7 @@ $$;
 
 -- A duration of a class, in seconds.
 CREATE FUNCTION _class_seconds(class smallint) RETURNS double precision
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pgalert, pg_temp
 AS $$ SELECT CASE class WHEN 0 THEN 0.0005 ELSE 10 ^ ((class - 0.5) / 8) / 1000 END::double precision $$;
 
 CREATE FUNCTION _count_deliveries() RETURNS trigger
@@ -166,7 +166,7 @@ COMMENT ON VIEW _all_failure_stats IS 'failure_stats with what is not added up y
 
 -- The duration that a share of what has been counted did not exceed; of a class, and so within a sixth.
 CREATE FUNCTION _percentile(classes smallint[], counts bigint[], share double precision) RETURNS double precision
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql IMMUTABLE SET search_path = pgalert, pg_temp
 AS $$
   SELECT _class_seconds(c.class)
   FROM (SELECT u.class, sum(u.n) OVER (ORDER BY u.class) AS upto, sum(u.n) OVER () AS total

@@ -8,6 +8,7 @@ use crate::channels::{self, preview};
 use crate::cli::Sample;
 use crate::config::Config;
 use crate::connect::{connect, Params};
+use crate::database::DatabaseError;
 use crate::{database, output, sample, traces};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -115,7 +116,10 @@ async fn rights(client: &Client) -> Result<String, String> {
             "role {role} may not call {}; GRANT pgalert_driver TO {role}",
             missing.join(", ")
         )),
-        Err(error) => Err(format!("{error}; GRANT pgalert_driver TO the role of the connection")),
+        Err(DatabaseError::Refused { message, .. }) => {
+            Err(format!("{message}; GRANT pgalert_driver TO the role of the connection"))
+        }
+        Err(error) => Err(error.to_string()),
     }
 }
 

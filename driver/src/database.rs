@@ -109,12 +109,13 @@ pub async fn claim_batch(
 fn message(row: &Row) -> Result<Message, tokio_postgres::Error> {
     let Json(recipients) = row.try_get(8)?;
     let Json(alert_data) = row.try_get(9)?;
-    Ok(Message {
+    let text: Option<String> = row.try_get(5)?;
+    let mut message = Message {
         delivery_key: row.try_get(1)?,
         alert_id: row.try_get(2)?,
         user_id: row.try_get(3)?,
         alert_name: row.try_get(4)?,
-        text: row.try_get(5)?,
+        text: text.unwrap_or_default(),
         priority: row.try_get(6)?,
         channels: row.try_get(7)?,
         recipients,
@@ -123,7 +124,11 @@ fn message(row: &Row) -> Result<Message, tokio_postgres::Error> {
         enqueued_at: row.try_get(11)?,
         message_id: row.try_get(12)?,
         traceparent: row.try_get(13)?,
-    })
+    };
+    if message.text.is_empty() {
+        message.text = message.title(); // a letter that came by push_to_dlq() may have no message
+    }
+    Ok(message)
 }
 
 /// Returns how many messages the outcomes finish.

@@ -156,8 +156,11 @@ fn check_traceparent(value: &str) -> Result<(), Error> {
     }
 }
 
-/// Begins with a date of the calendar; what follows it, Postgres reads.
+/// Begins with a date of the calendar; what follows it, Postgres reads. Or is what to_jsonb makes of a time without end.
 fn looks_like_time(text: &str) -> bool {
+    if matches!(text, "infinity" | "-infinity") {
+        return true;
+    }
     let date = text.get(..10).unwrap_or_default();
     date.len() == 10 && NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok()
 }
@@ -225,6 +228,16 @@ mod tests {
         assert!(
             read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(&"x".repeat(262_145)), None).is_err()
         );
+    }
+
+    #[test]
+    fn a_time_is_one_of_the_calendar_or_without_end() {
+        for time in ["2026-02-28", "2026-02-28T24:00:00Z", "infinity", "-infinity"] {
+            assert!(looks_like_time(time), "{time}");
+        }
+        for none in ["", "Infinity", "now", "2026-02-29", "20260228", " 2026-02-28"] {
+            assert!(!looks_like_time(none), "{none}");
+        }
     }
 
     #[test]

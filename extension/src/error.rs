@@ -39,6 +39,8 @@ pub enum Error {
     LegacyNotBoolean { key: &'static str, found: String },
     #[error("JSON is nested too deeply")]
     TooDeep { limit: usize },
+    #[error("JSON is not in UTF-8")]
+    NotUtf8,
     #[error("JSON could not be read")]
     UnreadableJson { reason: String },
     #[error("outcomes must be a JSON array")]
@@ -89,6 +91,7 @@ impl Error {
             Error::Snapshot { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
             Error::NullDelay { .. } => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Error::TooDeep { .. } => PgSqlErrorCode::ERRCODE_STATEMENT_TOO_COMPLEX,
+            Error::NotUtf8 => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
             Error::UnreadableJson { .. } => PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
             Error::InfiniteAttempt | Error::RetryOutOfRange => {
                 PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW
@@ -123,6 +126,9 @@ impl Error {
             Error::ChannelName { .. } => {
                 "A name is a lower-case letter, then lower-case letters, digits and underscores."
                     .into()
+            }
+            Error::NotUtf8 => {
+                "The encoding of this database is SQL_ASCII, which lets everything through.".into()
             }
             Error::TooDeep { limit } => format!("At most {limit} levels are read."),
             Error::UnreadableJson { reason } | Error::OutcomeUnreadable { reason } => {
@@ -162,6 +168,7 @@ impl Error {
             Error::ChannelNotBoolean { .. } | Error::LegacyNotBoolean { .. } => {
                 "Use JSON true and false, without quotes."
             }
+            Error::NotUtf8 => "Give text in UTF-8; a database of encoding UTF8 refuses anything else.",
             Error::TooDeep { .. } => "Move deeply nested data out of the alert.",
             Error::UnreadableJson { .. } => "Please report this: text of a jsonb value is always readable.",
             Error::OutcomesNotArray { .. } | Error::OutcomeNotObject { .. } => {

@@ -121,16 +121,35 @@ fn write_double(double: f64, text: &mut String) {
         text.push_str(if double > 0.0 { "Infinity" } else { "-Infinity" });
         return;
     }
-    let scientific = format!("{double:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let shortest = format!("{double:e}");
+    let even = even_form(double, &shortest);
+    let form = even.as_ref().unwrap_or(&shortest);
+    let (mantissa, exponent) = form.split_once('e').unwrap_or((form, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     // Writing into a String cannot fail.
-    let _ = if (-4..16).contains(&exponent) {
-        write!(text, "{double:?}")
-    } else {
+    let _ = if !(-4..16).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
-        write!(text, "{digits}e{sign}{:02}", exponent.abs())
+        write!(text, "{mantissa}e{sign}{:02}", exponent.abs())
+    } else if even.is_some() {
+        let decimals = (digits(mantissa) as i32 - 1 - exponent).max(1) as usize;
+        write!(text, "{double:.decimals$}")
+    } else {
+        write!(text, "{double:?}")
     };
+}
+
+/// Of two shortest forms that are equally near, Python takes the one with an even last digit, and Rust the greater one. Rounded
+/// to as many digits Rust takes the even one, too. Only a double whose own digits are one more than these is in the middle, and
+/// with fewer than 15 digits none is.
+fn even_form(double: f64, shortest: &str) -> Option<String> {
+    let digits = digits(shortest.split('e').next()?);
+    let even = (digits >= 15).then(|| format!("{double:.0$e}", digits - 1))?;
+    // Below a power of two doubles lie closer: the even form may be another one's.
+    (even.parse() == Ok(double)).then_some(even)
+}
+
+fn digits(mantissa: &str) -> usize {
+    mantissa.bytes().filter(u8::is_ascii_digit).count()
 }
 
 fn write_optional_string(string: Option<&str>, text: &mut String) {
@@ -220,6 +239,13 @@ mod tests {
             ("123456789012345678.5", "1.2345678901234568e+17"),
             ("0.12345678901234567890", "0.12345678901234568"),
             ("1.5e300", "1.5e+300"),
+            // In the middle of two forms: the even one.
+            ("674191580956179.265727144", "674191580956179.2"),
+            ("-562949953421313.75", "-562949953421313.8"),
+            ("0.000000029802322387695312", "2.9802322387695312e-08"),
+            ("5e-324", "5e-324"),
+            ("0.00000000000005684341886080801486968994140625", "5.684341886080802e-14"),
+            ("9007199254740993.0", "9007199254740992.0"),
             ("1e400", "Infinity"),
             ("-1e400", "-Infinity"),
             ("0.0", "0.0"),

@@ -6,9 +6,13 @@ use std::ptr;
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::FromDatum;
 use pgrx::pg_sys;
+use pgrx::pg_sys::elog::PgLogLevel;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
+
+use crate::error::Error;
 
 /// Allocated in the memory context of the call, which ends with it.
 #[derive(Clone, Copy)]
@@ -23,12 +27,23 @@ impl FromDatum for JsonbText<'_> {
         if is_null {
             return None;
         }
-        // SAFETY: the caller says that the datum is a jsonb. The text is UTF-8 because the database is.
+        // SAFETY: the caller says that the datum is a jsonb. Its text is UTF-8 where the database is; where it is SQL_ASCII, it is
+        // looked at.
         unsafe {
             let jsonb: *mut pg_sys::Jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
             let size = pgrx::varsize_any(jsonb.cast());
             let text = pg_sys::JsonbToCString(ptr::null_mut(), &raw mut (*jsonb).root, size as i32);
-            Some(JsonbText(std::str::from_utf8_unchecked(CStr::from_ptr(text).to_bytes())))
+            let bytes = CStr::from_ptr(text).to_bytes();
+            if pg_sys::GetDatabaseEncoding() as u32 == pg_sys::pg_enc::PG_UTF8 {
+                return Some(JsonbText(std::str::from_utf8_unchecked(bytes)));
+            }
+            match std::str::from_utf8(bytes) {
+                Ok(text) => Some(JsonbText(text)),
+                Err(_) => {
+                    ErrorReport::from(Error::NotUtf8).report(PgLogLevel::ERROR); // which does not return
+                    None
+                }
+            }
         }
     }
 }

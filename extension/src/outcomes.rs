@@ -134,10 +134,10 @@ fn complete<'a>(outcome: &'a Outcome) -> Result<(Uuid, &'a str, bool), Error> {
         _ => None,
     };
     let key = value("delivery_key", outcome.delivery_key)?;
-    let retry_after: Option<f64> = value("retry_after_s", outcome.retry_after_s)?;
+    let retry_after = number("retry_after_s", outcome.retry_after_s)?;
     value::<i64>("recipient_id", outcome.recipient_id)?;
     value::<bool>("permanent", outcome.permanent)?;
-    value::<f64>("duration_ms", outcome.duration_ms)?;
+    number("duration_ms", outcome.duration_ms)?;
     match (key, outcome.channel.as_deref(), delivered) {
         (Some(key), Some(channel), Some(delivered))
             if retry_after.is_none_or(|seconds| seconds >= 0.0) =>
@@ -156,6 +156,15 @@ fn value<T: FromStr>(key: &'static str, json: Option<&RawValue>) -> Result<Optio
     let Some(json) = json.map(RawValue::get) else { return Ok(None) };
     let text = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(json);
     text.parse().map(Some).map_err(|_| Error::OutcomeValue { key, found: describe(json) })
+}
+
+/// A double that Postgres, too, can hold.
+fn number(key: &'static str, json: Option<&RawValue>) -> Result<Option<f64>, Error> {
+    let number: Option<f64> = value(key, json)?;
+    match json.filter(|_| number.is_some_and(f64::is_infinite)) {
+        Some(json) => Err(Error::OutcomeValue { key, found: describe(json.get()) }),
+        None => Ok(number),
+    }
 }
 
 #[cfg(test)]
@@ -256,6 +265,11 @@ mod tests {
             (r#""recipient_id": "first""#, "an outcome's recipient_id is not of its type"),
             (r#""message_id": 99999999999999999999"#, "an outcome is not complete"),
             (r#""permanent": "perhaps""#, "an outcome's permanent is not of its type"),
+            (
+                r#""channel": "a", "outcome": "failed", "retry_after_s": "Infinity""#,
+                "an outcome's retry_after_s is not of its type",
+            ),
+            (r#""duration_ms": 1e999"#, "an outcome's duration_ms is not of its type"),
             (r#""duration_ms": []"#, "an outcome's duration_ms is not of its type"),
         ] {
             assert_eq!(error(&format!("[{}]", of(fields))), expected, "{fields}");

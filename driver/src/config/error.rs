@@ -6,10 +6,11 @@ use thiserror::Error;
 
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    #[error("cannot read {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{path} is not TOML: {source}")]
-    Syntax { path: String, source: Box<toml::de::Error> },
+    #[error("cannot read {path}: {cause}")]
+    Unreadable { path: PathBuf, cause: std::io::Error },
+    /// Without the line itself, which may hold a secret.
+    #[error("{path} is not TOML: line {line}: {problem}")]
+    Syntax { path: String, line: usize, problem: String },
     #[error("{file}: there is no key \"{key}\"\nhint: `pgalert config --defaults` lists all keys")]
     UnknownKey { file: String, key: String },
     #[error("{file}: \"{key}\" is a secret and may not stand in a file that others read\nhint: use {env}, or {key}_file")]

@@ -23,8 +23,14 @@ const COMMON: &[(&str, &str, &str)] = &[
 pub const CHANNELS: &str = "channels";
 
 pub fn parse(text: &str, path: &str) -> Result<Table, ConfigError> {
-    text.parse()
-        .map_err(|source| ConfigError::Syntax { path: path.into(), source: Box::new(source) })
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        ConfigError::Syntax {
+            path: path.into(),
+            line: before.matches('\n').count() + 1,
+            problem: error.message().to_owned(),
+        }
+    })
 }
 
 /// The defaults of channels say only what is their own.

@@ -89,7 +89,7 @@ impl Config {
         let file = named.or_else(|| Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists()));
         if let Some(path) = file {
             let text = fs::read_to_string(&path)
-                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+                .map_err(|cause| ConfigError::Unreadable { path: path.clone(), cause })?;
             let name = path.display().to_string();
             overlay_file(&mut table, parse(&text, &name)?, &name, &mut origins)?;
         }

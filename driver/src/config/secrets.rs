@@ -43,6 +43,6 @@ pub fn secret(value: &Secret, file: &str) -> Result<Secret, ConfigError> {
 /// The content of a file that holds one secret; a line break at its end does not count.
 pub fn read_secret(path: &Path) -> Result<Secret, ConfigError> {
     let text = fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+        .map_err(|cause| ConfigError::Unreadable { path: path.to_path_buf(), cause })?;
     Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
 }

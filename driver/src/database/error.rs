@@ -29,7 +29,11 @@ impl From<tokio_postgres::Error> for DatabaseError {
             Some(db) => Self::Refused {
                 sqlstate: db.code().code().into(),
                 message: db.message().into(),
-                hint: db.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default(),
+                hint: db
+                    .hint()
+                    .or_else(|| advice(db.code().code()))
+                    .map(|hint| format!("\nhint: {hint}"))
+                    .unwrap_or_default(),
             },
             None => {
                 let cause = std::error::Error::source(&error)
@@ -38,6 +42,17 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 Self::Lost(format!("{error}{cause}"))
             }
         }
+    }
+}
+
+/// Where the server has none.
+fn advice(sqlstate: &str) -> Option<&'static str> {
+    match sqlstate {
+        "3F000" => {
+            Some("the extension is not in this database; as a superuser: CREATE EXTENSION pgalert")
+        }
+        "42501" => Some("GRANT pgalert_producer (to fire), pgalert_operator (recipients, dead letters) or pgalert_driver (to send) TO the role"),
+        _ => None,
     }
 }
 

@@ -170,7 +170,7 @@ pub async fn list_gradual_retries<C: Caller>(caller: &C, max_rows: i32) -> Rows<
 
 // Acting -------------------------------------------------------------------------------------------------------------
 
-/// `queued` or `already_queued`.
+/// `queued`, `already_queued`, or `delivered` to the inbox.
 pub async fn retry_now<C: Caller>(
     caller: &C,
     dlq_id: Uuid,

@@ -41,7 +41,10 @@ pub async fn retry(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> 
     let tx = acting(&mut connection, &form.person.name).await?;
     let done = letters::retry_now(&tx, id, reason(&form.fields)).await?;
     commit(tx).await?;
-    Ok(told(&letter_path(id), &done))
+    Ok(match done.as_str() {
+        "delivered" => told("/letters", &done), // the letter is gone
+        _ => told(&letter_path(id), &done),
+    })
 }
 
 pub async fn discard(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> Answer {

@@ -17,6 +17,7 @@ pub fn of(fields: &Fields) -> Option<Value> {
     Some(Value::from(match fields.get("done")? {
         "queued" => "Queued: a driver sends it now.".to_owned(),
         "already_queued" => "It is in the queue already: it is sent once.".to_owned(),
+        "delivered" => "Delivered: it is in the inbox.".to_owned(),
         "edited" => "Saved. It is sent so when it is retried.".to_owned(),
         "edited_queued" => "Saved and queued: a driver sends it now.".to_owned(),
         "discarded" => "Discarded.".to_owned(),

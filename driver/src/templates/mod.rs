@@ -225,7 +225,7 @@ fn read_folder(
 ) -> Result<(), ConfigError> {
     let unreadable = |path: &Path| {
         let path = path.to_path_buf();
-        move |source| ConfigError::Unreadable { path, source }
+        move |cause| ConfigError::Unreadable { path, cause }
     };
     for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
         let path = entry.map_err(unreadable(folder))?.path();

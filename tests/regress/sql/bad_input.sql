@@ -181,6 +181,7 @@ INSERT INTO cases (call) VALUES
   ($$push_to_dlq('b1', '{"channels": ["pigeon"]}', 'e')$$),
   ($$push_to_dlq('b1', '{"notify_email": true, "priority": "urgent"}', 'e')$$),
   ($$push_to_dlq('b1', '{"notify_email": true, "expires_at": "tomorrow or so"}', 'e')$$),
+  ($$push_to_dlq('b1', '{"notify_email": true, "expires_at": 20301231}', 'e')$$),
   ($$push_to_dlq('b1', '{"notify_email": true, "message": 5}', 'e')$$),
   ($$push_to_dlq('b1', '{"notify_email": true, "user_id": [1]}', 'e')$$),
   ($$push_to_dlq('b1', jsonb_build_object('notify_email', true, 'note', pg_temp.nested(200)), 'e')$$),

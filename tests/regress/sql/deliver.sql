@@ -132,6 +132,7 @@ SELECT * FROM pg_temp.dead_letters('x1');
 SELECT pg_temp.fire('x1', 'too late', '{"expires_at": "2100-01-01T00:00:00+02:00"}') AS in_time;
 SELECT expires_at = '2100-01-01 00:00+02' AS expires FROM outbox WHERE alert_id = 'x1';
 SELECT count(*) FROM inbox('u1') WHERE alert_id = 'x1';
+SELECT deliver_alert(to_jsonb(w), 'u1', id) FROM (VALUES ('x2', true, timestamptz 'infinity'), ('x3', true, '-infinity')) AS w (id, notify_email, expires_at);
 
 -- 8
 TRUNCATE suppressed_alerts;

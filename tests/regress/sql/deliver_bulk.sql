@@ -93,3 +93,24 @@ FROM (VALUES
   ('{"alert": {"id": "x"}, "user_id": "u", "message": "m", "dedup_window": "-1 day"}'),
   ('{"alert": {"id": "x"}, "user_id": "u", "message": 5}')) AS elements (third);
 SELECT count(*) FROM pg_temp.rows();
+-- The first of several, wherever it is, and however the array is numbered.
+CREATE FUNCTION pg_temp.named(bad integer[], size integer, first integer DEFAULT 1) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  alerts jsonb[];
+  detail text;
+BEGIN
+  FOR n IN 1 .. size LOOP
+    alerts[n + first - 1] := jsonb_build_object('user_id', 'u', 'message', CASE WHEN n = ANY (bad) THEN '' ELSE 'm' || n END, 'alert', '{"id": "x"}'::jsonb);
+  END LOOP;
+  PERFORM pgalert.deliver_alerts(alerts);
+  RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+  RETURN split_part(detail, '.', 1);
+END
+$$;
+SELECT pg_temp.named('{1}', 1), pg_temp.named('{1,2}', 2), pg_temp.named('{2}', 2), pg_temp.named('{7,9,10}', 10), pg_temp.named('{10}', 10), pg_temp.named('{3}', 5, 0), pg_temp.named('{3}', 5, 100);
+-- Of 10,000 with a bad one at the end it takes no more than some times what it takes to read them.
+SET statement_timeout = '10 s';
+SELECT pg_temp.named('{10000}', 10000);
+RESET statement_timeout;

@@ -78,6 +78,15 @@ SELECT pg_temp.fire('late') AS is_free;
 SELECT pg_temp.claim(), pg_temp.answer('late', '{"email": "delivered"}');
 SELECT pg_temp.fire('late') AS is_taken, retry_now(pg_temp.letter('late'));
 SELECT pg_temp.claim(), pg_temp.answer('late', '{"email": "delivered"}');
+-- What the inbox was owed is delivered at once, the rest is queued.
+SELECT pg_temp.fire('late2', '{"expires_at": "2020-01-01", "channels": ["inapp"]}'), pg_temp.fire('late3', '{"expires_at": "2020-01-01", "channels": ["inapp", "email"]}');
+SELECT retry_now(pg_temp.letter('late2')), retry_now(pg_temp.letter('late3'));
+SELECT count(*) AS left_of_it FROM alert_dlq WHERE alert_id = 'late2';
+SELECT pg_temp.claim(), pg_temp.answer('late3', '{"email": "failed"}', '{"permanent": true}');
+SELECT pg_temp.shown('late3'), channels FROM alert_dlq WHERE alert_id = 'late3';
+SELECT a AS alert, r.* FROM unnest('{late2,late3}'::text[]) a, pg_temp.reached(a) r;
+SELECT alert_id, message FROM inbox('u1') WHERE alert_id LIKE 'late_' ORDER BY 1;
+SELECT discard(pg_temp.letter('late3'), 'seen in the inbox');
 
 -- 4
 SELECT retry_matching('{"state": "permanent"}', 2, 'a part'), retry_matching('{"state": "permanent"}', 2, 'the rest'), retry_matching('{"state": "permanent"}', 2);

@@ -2,6 +2,7 @@
 --   1. CREATE EXTENSION warns of roles that were there with members of somebody else's, and of an owner that can log in.
 --   2. DROP EXTENSION leaves the roles and the empty schema, which Postgres makes no part of an extension, and nothing else.
 --   3. CREATE EXTENSION again works, and begins anew: nothing is left of what was there.
+--   4. A schema in which somebody has put functions or operators beforehand is refused; one that is somebody's gives a warning.
 SET client_min_messages = warning;
 \pset null NULL
 
@@ -36,3 +37,19 @@ SELECT count(*) FROM pgalert.inbox('u1');
 SELECT count(*) FROM pgalert.claim_batch('w', 10, '1 minute');
 SELECT pgalert.deliver_alert('{"id": "a", "channels": ["email"]}', 'u1', 'm') AS heard;
 SELECT alert_id FROM pgalert.claim_batch('w', 10, '1 minute');
+
+-- 4
+DROP EXTENSION pgalert;
+DROP SCHEMA pgalert;
+CREATE ROLE regress_squatter;
+CREATE SCHEMA pgalert AUTHORIZATION regress_squatter;
+SET ROLE regress_squatter;
+CREATE FUNCTION pgalert.format(text, integer) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+RESET ROLE;
+\set VERBOSITY terse
+CREATE EXTENSION pgalert;
+DROP FUNCTION pgalert.format(text, integer);
+CREATE EXTENSION pgalert;
+DROP EXTENSION pgalert;
+DROP SCHEMA pgalert;
+DROP ROLE regress_squatter;

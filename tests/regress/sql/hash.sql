@@ -3,6 +3,7 @@
 --   2. Order and spacing of keys do not count.
 --   3. An alert's identity is the hash of its condition, message and user; NULL counts as JSON null.
 --   4. What cannot be hashed is an error, not a wrong hash.
+--   5. A double in the middle of its two shortest forms is written as Python writes it: with an even last digit.
 SET search_path = pgalert, public;
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/errors.sql
@@ -36,3 +37,14 @@ SELECT compute_content_hash((repeat('[', 128) || repeat(']', 128))::jsonb) IS NO
 \pset tuples_only on
 SELECT pg_temp.error_of($$SELECT pgalert.compute_content_hash((repeat('[', 129) || repeat(']', 129))::jsonb)$$);
 SELECT pg_temp.error_of($$SELECT pgalert.compute_content_hash((repeat('{"a":', 128) || '1' || repeat('}', 128))::jsonb, 'm', 'u')$$);
+\pset format aligned
+\pset tuples_only off
+
+-- 5
+SELECT number, compute_content_hash(number::jsonb) = of_python AS same
+FROM (VALUES
+  (1, '674191580956179.25', '8738a29ef0573ecfc2cac43e335cdaf9'),
+  (2, '-562949953421313.75', '53dfc073a3cf75e8f5ce55095327ccf3'),
+  (3, '0.000000029802322387695312', '6481621496c5de08e17f65c83e464604'),
+  (4, '9007199254740992.5', '0fd037425a12270729a74caef5073809'),
+  (5, '5.684341886080801486968994140625e-14', '7e83400bb6efd30b92d94c39ff5799af')) AS numbers (n, number, of_python) ORDER BY n;

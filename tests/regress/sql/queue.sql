@@ -108,6 +108,8 @@ SELECT pg_temp.answer('r1', '{"email": "delivered", "slack": "delivered"}') AS w
 SELECT pg_temp.answer('r2', '{"email": "delivered"}') AS one_channel, pg_temp.answer('r2', '{"email": "delivered"}') AS the_same_again;
 SELECT a AS alert, r.* FROM unnest('{r1,r2,r3}'::text[]) a, pg_temp.reached(a) r;
 SELECT messages_left FROM open_claims() WHERE claim_id = (SELECT max(claim_id) FROM claimed);
+SELECT pg_temp.error_of(format('SELECT pgalert.report(%s, ''w1'', %L)', claim_id, outcomes)) AS unreadable FROM claimed, unnest('{"[null]","[{\"delivery_key\": \"none\"}]"}'::text[]) outcomes
+WHERE alert_id = 'r2' \g (format=unaligned tuples_only=on)
 SELECT pg_temp.answer('r2', '{"slack": "failed"}') AS the_other_channel;
 SELECT pg_temp.answer('r2', '{"email": "failed", "slack": "delivered"}') AS changed_its_mind;
 SELECT report(claim_id, 'w1', pg_temp.outcomes('r3', '{"email": "delivered"}') || pg_temp.outcomes('r1', '{"email": "failed"}') || pg_temp.outcomes('r3', '{"slack": "delivered"}')) AS the_last

@@ -218,6 +218,9 @@ SELECT * FROM pg_temp.reached('i1');
 SELECT check_duplicate_delivery(compute_content_hash(NULL, 'm', 'u1')) AS known, check_duplicate_delivery(compute_content_hash(NULL, 'm', 'u1'), '0') AS of_no_time,
        check_duplicate_delivery(compute_content_hash(NULL, 'm', 'u2')) AS of_another;
 SELECT deliver_alert('{"id": "i2"}', 'u1', 'm') AS reserved_too, deliver_alert('{"id": "i1"}', 'u1', 'other') AS day_too;
+INSERT INTO policies (name, daily_limit, dedup_window) VALUES ('twice', 2, '0');
+SELECT deliver_alert('{"id": "i4", "priority": "twice"}', 'u1', 'the first') AS first, track_delivery('i4', '{"message": "m", "user_id": "u1", "priority": "twice"}', '["sms"]') IS NOT NULL AS tracked,
+       deliver_alert('{"id": "i4", "priority": "twice"}', 'u1', 'the third') AS third;
 SELECT deliver_alert('{"id": "i3", "channels": ["email"]}', 'u3', 'queued');
 SELECT check_duplicate_delivery(compute_content_hash(NULL, 'queued', 'u3')) AS counts_too;
 

@@ -3,7 +3,7 @@
 --   2. SECURITY DEFINER functions have a pinned search_path and belong, like all else, to pgalert_owner, which cannot log in.
 --   3. Each public function (no leading _) has a comment; so has each table.
 --   4. GRANT pgalert_producer is all that an application needs; a driver, an operator and a monitor can do their work.
---   5. Nobody's temporary tables, schemas, functions or operators change what a function does.
+--   5. Nobody's temporary tables, schemas, functions or operators change what a function or a view does.
 SET client_min_messages = warning;
 DROP ROLE IF EXISTS regress_app, regress_driver, regress_operator, regress_monitor, regress_stranger;
 CREATE ROLE regress_app;
@@ -89,6 +89,9 @@ SELECT count(*) FROM pgalert.recipients;
 SELECT count(*) FROM pgalert.recipient_secrets;
 RESET SESSION AUTHORIZATION;
 
+-- Nobody needs to make temporary tables.
+SELECT current_database() AS database \gset
+REVOKE TEMPORARY ON DATABASE :"database" FROM PUBLIC;
 SET SESSION AUTHORIZATION regress_operator;
 SELECT alert_id, state FROM pgalert.get_failed_alerts() ORDER BY alert_id;
 SELECT pgalert.increment_retry_count(id), pgalert.remove_from_dlq(id) FROM pgalert.alert_dlq WHERE alert_id = 'a4';
@@ -109,12 +112,17 @@ SET SESSION AUTHORIZATION regress_monitor;
 SELECT lane, waiting FROM pgalert.queue_depth() ORDER BY lane;
 SELECT count(*) FROM pgalert.open_claims();
 SELECT pgalert.setting('retention'), pgalert.hold_reason(), (SELECT count(*) FROM pgalert.all_policies);
+SELECT channel, deliveries, p50_seconds > 0 AS p50, p99_seconds > 0 AS p99 FROM pgalert.delivery_stats_hourly ORDER BY 1;
+SELECT channel, by_retry FROM pgalert.retry_stats ORDER BY 1;
+SELECT state, letters FROM pgalert.dlq_states WHERE letters > 0 ORDER BY 1;
+SELECT state, error_class, letters FROM pgalert.dlq_errors ORDER BY 1, 2;
+SELECT jsonb_typeof(pgalert.overview()), (SELECT count(*) > 0 FROM pgalert.metrics()) AS metrics, (SELECT count(*) > 0 FROM pgalert.error_groups()) AS groups;
 SELECT pgalert.set_setting('retention', '1 day');
 SELECT count(*) FROM pgalert.alert_dlq;
 RESET SESSION AUTHORIZATION;
 
 -- 5
-SELECT current_database() AS database \gset
+GRANT TEMPORARY ON DATABASE :"database" TO PUBLIC;
 GRANT CREATE ON DATABASE :"database" TO regress_app;
 SET SESSION AUTHORIZATION regress_app;
 CREATE SCHEMA evil;
@@ -131,6 +139,10 @@ CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELE
 CREATE FUNCTION evil._check_text(text, text, integer) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
 CREATE FUNCTION evil._read_alert(jsonb, text, text, text, boolean) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
 CREATE FUNCTION evil._now_ms() RETURNS bigint LANGUAGE sql AS 'SELECT evil.hijacked()::text::bigint';
+CREATE FUNCTION evil._class_seconds(smallint) RETURNS double precision LANGUAGE sql AS 'SELECT evil.hijacked()::text::double precision';
+CREATE FUNCTION evil.less(smallint, numeric) RETURNS numeric LANGUAGE sql AS 'SELECT evil.hijacked()::text::numeric';
+CREATE OPERATOR evil.- (FUNCTION = evil.less, LEFTARG = smallint, RIGHTARG = numeric);
+GRANT USAGE ON SCHEMA evil TO PUBLIC;
 CREATE TABLE evil.settings (name text, value text);
 INSERT INTO evil.settings VALUES ('time_zone', 'Nowhere');
 CREATE TEMPORARY TABLE dedup_keys (content_key uuid, day_key uuid, content_until timestamptz, day_until timestamptz, owner uuid);
@@ -154,6 +166,11 @@ SET SESSION AUTHORIZATION regress_driver;
 SET search_path = evil, pg_temp, pgalert, pg_catalog;
 SELECT alert_id FROM pgalert.claim_batch('w', 10, '1 minute');
 SELECT pgalert.maintain() ? 'dedup_keys_purged' AS maintained, pgalert.schedule_retries();
+RESET SESSION AUTHORIZATION;
+RESET search_path;
+SET SESSION AUTHORIZATION regress_monitor;
+SET search_path = evil, pg_temp, pgalert, pg_catalog;
+SELECT sum(deliveries) > 0 AS counted, bool_and(p50_seconds > 0) AS p50 FROM pgalert.delivery_stats_hourly;
 RESET SESSION AUTHORIZATION;
 RESET search_path;
 SELECT count(*) AS kept_where_it_belongs FROM pgalert.outbox WHERE alert_id = 'e1';

@@ -33,8 +33,8 @@ pub fn configured(config: &Email, from_domain: &str) -> Result<Option<DkimConfig
             "email.dkim_selector is needed where email.dkim_key_file is set".into(),
         ));
     }
-    let pem = fs::read_to_string(&config.dkim_key_file).map_err(|source| {
-        ConfigError::Unreadable { path: config.dkim_key_file.clone().into(), source }
+    let pem = fs::read_to_string(&config.dkim_key_file).map_err(|cause| {
+        ConfigError::Unreadable { path: config.dkim_key_file.clone().into(), cause }
     })?;
     let key = read_key(&pem).map_err(|reason| ConfigError::BadValue {
         name: "email.dkim_key_file".into(),

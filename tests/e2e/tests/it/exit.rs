@@ -38,6 +38,18 @@ async fn without_the_rights_the_driver_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_fires_by_hand_is_told_what_is_missing() {
+    let empty = Cluster::shared().empty_database().await;
+    let database = Cluster::shared().database().await;
+    let fire = ["--alert", r#"{"id": "a"}"#, "--user", "ann", "--message", "m"];
+    refused(pgalert("deliver", &empty).args(fire), 1, &["hint: ", "CREATE EXTENSION pgalert"])
+        .await;
+    refused(pgalert("recipients", &empty).arg("list"), 1, &["CREATE EXTENSION pgalert"]).await;
+    let mut command = pgalert("deliver", &database);
+    refused(command.args(fire), 1, &["permission denied", "hint: GRANT pgalert_producer"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_are_as_the_help_says() {
     let database = Cluster::shared().database().await;
     let nobody = format!("postgresql://courier@127.0.0.1:{}/x", free_port());
@@ -56,5 +68,12 @@ async fn exit_codes_are_as_the_help_says() {
     refused(command.args(["--config", "/nowhere/pgalert.toml"]), 64, &["/nowhere/pgalert.toml"])
         .await;
     refused(&mut pgalert_at("once", "postgresql://x:y:z"), 64, &["error: "]).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[email]\npassword = \"hunter2\nport = 25\n").unwrap();
+    let mut command = pgalert("once", &database);
+    let ended = run(command.arg("--config").arg(file.path())).await;
+    assert_eq!(ended.code, Some(64));
+    assert!(ended.stderr.contains("is not TOML: line 2: "), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("hunter2"), "what stands in a file is in no error");
     assert_eq!(run(&mut pgalert("once", &database)).await.code, Some(0));
 }

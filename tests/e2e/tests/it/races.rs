@@ -212,6 +212,43 @@ async fn bulk_and_single_calls_over_the_same_contents_never_deadlock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bulk_calls_that_lose_places_of_a_day_to_each_other_never_deadlock() {
+    const LIMIT_OF_A_DAY: i64 = 3;
+    let seed = e2e::seed("bulk_calls_that_lose_places_of_a_day_to_each_other_never_deadlock");
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    session
+        .batch_execute("INSERT INTO pgalert.policies (name, daily_limit, dedup_window) VALUES ('thrice', 3, '0')")
+        .await
+        .unwrap();
+    let tasks = (0..24u64).map(|worker| {
+        let database = database.clone();
+        tokio::spawn(async move {
+            let mut random = fastrand::Rng::with_seed(seed.wrapping_add(worker));
+            let session = database.connect_as("app").await;
+            for _ in 0..4 {
+                let alerts: Vec<Value> = (0..60)
+                    .map(|_| json!({
+                        "alert": {"id": format!("a{}", random.u8(..20)), "channels": ["email"], "priority": "thrice"},
+                        "user_id": format!("u{}", random.u8(..7)), "message": "m"
+                    }))
+                    .collect();
+                session.query("SELECT pgalert.deliver_alerts($1)", &[&alerts]).await.unwrap();
+            }
+        })
+    });
+    for ended in within("the calls", LIMIT, join_all(tasks)).await {
+        ended.unwrap();
+    }
+    let days = session
+        .query("SELECT count(*) FROM pgalert.outbox GROUP BY alert_id, user_id", &[])
+        .await
+        .unwrap();
+    assert!(days.iter().all(|day| day.get::<_, i64>(0) <= LIMIT_OF_A_DAY));
+    assert!(days.iter().filter(|day| day.get::<_, i64>(0) == LIMIT_OF_A_DAY).count() > 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_databases_of_a_new_cluster_create_the_extension_at_once() {
     let cluster = Cluster::start(&[]);
     let (first, second) =

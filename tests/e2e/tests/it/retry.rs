@@ -147,6 +147,30 @@ async fn only_the_recipient_that_failed_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_letter_without_a_message_or_user_keeps_nobody_waiting() {
+    let (database, session, webhook) = start().await;
+    session
+        .batch_execute(
+            r#"SELECT pgalert.push_to_dlq('disk', '{"user_id": "ann", "channels": ["webhook"], "name": "Disk full"}', 'lost'),
+                      pgalert.push_to_dlq('cpu', '{"channels": ["webhook"]}', 'lost');
+               UPDATE pgalert.alert_dlq SET next_retry_at = clock_timestamp()"#,
+        )
+        .await
+        .unwrap();
+    fire(&session, "memory", &["webhook"]).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "2 delivered, 1 failed, 0 deferred, 0 skipped"
+    );
+    let mut messages: Vec<_> =
+        webhook.requests().iter().map(|r| r.body["message"].clone()).collect();
+    messages.sort_by_key(ToString::to_string);
+    assert_eq!(messages, ["Disk full", "memory"]);
+    let class = "SELECT alert_id || ' ' || error_class FROM pgalert.alert_dlq";
+    assert_eq!(texts(&session, class).await, ["cpu no_recipient"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_missing_or_refused_is_told() {
     let (database, session, webhook) = start().await;
     webhook.answer(|_| Answer::status(410));

@@ -123,6 +123,9 @@ impl Reporter {
 
     async fn report(&mut self) {
         self.refused = false;
+        if self.unreported.is_empty() {
+            return; // and so does not wait for a database that is down
+        }
         self.link.reopen().await;
         let second = self.unreported.len() > 1 && self.open_second().await;
         let claims: Vec<(&i64, &Vec<Sent>)> = self.unreported.iter().collect();

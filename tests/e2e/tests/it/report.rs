@@ -130,6 +130,17 @@ async fn where_a_second_connection_is_refused_one_reports_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_nothing_to_report_a_driver_ends_without_the_database() {
+    let cluster = Cluster::start(&[]);
+    let database = cluster.database().await;
+    let driver = Driver::start(&mut patient(&database));
+    driver.until_logged("running", LIMIT).await;
+    cluster.crash();
+    driver.until_logged("no connection to the database", LIMIT).await;
+    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reports_to_a_server_that_has_become_read_only_are_kept() {
     const ALERTS: usize = 50;
     let cluster = Cluster::start(&[]);

@@ -81,22 +81,24 @@ AS $$
 DECLARE
   whole    record;
   finished bigint[];
+  others   integer := 0;
 BEGIN
   whole := _delivered_whole(outcomes, progress.finished);
   IF whole.delivery_keys <> '{}' THEN
     finished := _finish_whole(claim, whole.delivery_keys, whole.message_ids, whole.channels, whole.first_id, whole.last_id);
   END IF;
-  IF finished IS NOT NULL THEN
-    PERFORM _count_sent(cardinality(finished)), _next_segment(cardinality(finished));
-    INSERT INTO claim_log (slot, claim_id, finished, ended)
-    VALUES (claim.slot, claim.claim_id, finished,
-            CASE WHEN cardinality(progress.finished) + cardinality(finished) >= claim.messages THEN 'finished' END);
-    IF whole.every AND cardinality(finished) = cardinality(whole.delivery_keys) THEN
-      RETURN cardinality(finished);
-    END IF;
-    progress.finished := progress.finished || finished;
+  IF finished IS NULL THEN
+    RETURN _record_each(claim, progress, outcomes);
   END IF;
-  RETURN coalesce(cardinality(finished), 0) + _record_each(claim, progress, outcomes);
+  INSERT INTO claim_log (slot, claim_id, finished, ended)
+  VALUES (claim.slot, claim.claim_id, finished,
+          CASE WHEN cardinality(progress.finished) + cardinality(finished) >= claim.messages THEN 'finished' END);
+  IF NOT whole.every OR cardinality(finished) < cardinality(whole.delivery_keys) THEN
+    progress.finished := progress.finished || finished;
+    others := _record_each(claim, progress, outcomes);
+  END IF;
+  PERFORM _count_sent(cardinality(finished)), _next_segment(cardinality(finished));  -- nothing raises any more: a counter is not undone
+  RETURN cardinality(finished) + others;
 END
 $$;
 

@@ -1,7 +1,7 @@
 -- Report: what was delivered whole is recorded by a statement of its own, everything else by another; the answer is the same.
 --   1. In any order, with or without the names of messages, delivered and failed in one call: each message ends once.
 --   2. A repetition finishes nothing.
---   3. A stranger among good outcomes: nothing of the call is recorded.
+--   3. A stranger among good outcomes: nothing of the call is recorded, or counted.
 --   4. The same for a retry, and for a message with channels done before.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
@@ -30,6 +30,7 @@ SELECT split_part(pg_temp.error_of($$SELECT pg_temp.tell('{"alert": "a4", "named
 SELECT split_part(pg_temp.error_of($$SELECT pg_temp.tell('{"alert": "a4"}', '{"alert": "a4", "named": 0}')$$), E'\n', 1) AS error;
 SELECT split_part(pg_temp.error_of($$SELECT pg_temp.tell('{"alert": "a4"}', '{"alert": "a5", "channel": "sms"}')$$), E'\n', 1) AS error;
 SELECT count(*) AS of_a4 FROM alert_deliveries WHERE alert_id = 'a4';
+SELECT value = (SELECT count(*) FROM alert_deliveries) AS counted FROM metrics() WHERE name = 'pgalert_deliveries_total';
 SELECT pg_temp.tell('{"alert": "both", "channel": "sms"}', '{"alert": "a4"}');
 SELECT count(*) AS open FROM open_claims();
 SELECT alert_id, delivery_methods, count(*) FROM alert_deliveries GROUP BY 1, 2 ORDER BY 1;

@@ -32,8 +32,12 @@ fn told(path: &str, done: &str) -> Redirect {
     Redirect::to(&notice::link(path, done, None))
 }
 
-fn letter_path(id: Uuid) -> String {
-    format!("/letters/{id}")
+/// On the page of a letter, where it is still there.
+fn told_of(id: Uuid, done: &str) -> Redirect {
+    match done {
+        "delivered" => told("/letters", done),
+        _ => told(&format!("/letters/{id}"), done),
+    }
 }
 
 pub async fn retry(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> Answer {
@@ -41,10 +45,7 @@ pub async fn retry(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> 
     let tx = acting(&mut connection, &form.person.name).await?;
     let done = letters::retry_now(&tx, id, reason(&form.fields)).await?;
     commit(tx).await?;
-    Ok(match done.as_str() {
-        "delivered" => told("/letters", &done), // the letter is gone
-        _ => told(&letter_path(id), &done),
-    })
+    Ok(told_of(id, &done))
 }
 
 pub async fn discard(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> Answer {
@@ -73,7 +74,7 @@ pub async fn edit(State(desk): App, Path(id): Path<Uuid>, form: SignedForm) -> A
         _ => "edited".to_owned(),
     };
     commit(tx).await?;
-    Ok(told(&letter_path(id), &done))
+    Ok(told_of(id, &done))
 }
 
 /// What is done with many: the ones that are ticked, or all that a filter finds.

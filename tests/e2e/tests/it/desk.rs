@@ -8,6 +8,7 @@ use e2e::{
     driver::{once, pgalert, run},
     until, Cluster, Database, Desk, Session, Webhook,
 };
+use serde_json::json;
 
 use crate::common::{add_recipient, number, texts, LIMIT};
 
@@ -334,6 +335,26 @@ async fn an_edited_letter_goes_out_as_it_was_edited() {
         log_of(&session).await,
         ["local edit 1 the host has moved", "local retry 1 the host has moved"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_owes_the_inbox_alone_is_told_of_when_it_is_gone() {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let desk = Desk::start(&database, &[]).await;
+    for (alert, act) in [("a", "retry"), ("b", "edit")] {
+        let expired = json!({"id": alert, "expires_at": "2020-01-01"});
+        session
+            .execute("SELECT pgalert.deliver_alert($1, 'ann', 'late')", &[&expired])
+            .await
+            .unwrap();
+        let id = &texts(&session, "SELECT id::text FROM pgalert.alert_dlq").await[0];
+        let fields = [("message", "late"), ("channels", "inapp"), ("then", "retry")];
+        let answer = desk.visitor().act(&format!("/letters/{id}/{act}"), &fields).await;
+        let page = desk.visitor().get(answer.header("location")).await;
+        assert_eq!(page.status, 200, "{act}");
+        assert!(page.body.contains("Delivered: it is in the inbox."), "{act}: {}", page.body);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -197,7 +197,7 @@ BEGIN
   IF changes ? 'channels' THEN
     owed := _enabled_channels(jsonb_build_object('channels', changes -> 'channels', 'notify_inapp', false));
     PERFORM _check_channels(owed);
-    IF owed = '{}' OR 'inapp' = ANY (owed) THEN
+    IF owed = '{}' OR 'inapp' = ANY (owed) AND 'inapp' <> ALL (letter.channels) THEN  -- only what had expired owes the inbox
       RAISE EXCEPTION 'channels must name what is still owed' USING ERRCODE = 'invalid_parameter_value',
         DETAIL = format('They are %s.', owed), HINT = 'Name one or more channels but inapp; to send nothing, discard the letter.';
     END IF;

@@ -124,12 +124,11 @@ pub async fn letter(
     desk.show("letter.html", "letters", &person, &fields, content)
 }
 
-/// What it may still be sent by: known channels and its own, but for the inbox, which cannot fail.
+/// What it may still be sent by: its own channels, and those known but for the inbox, which cannot fail.
 fn channel_names(known: &[ListedChannel], letter: &Value) -> Vec<String> {
     let own = letter["channels"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let known = known.iter().map(|channel| channel.name.as_str());
+    let known = known.iter().map(|channel| channel.name.as_str()).filter(|name| *name != "inapp");
     let mut names: Vec<String> = own.chain(known).map(str::to_owned).collect();
-    names.retain(|name| name != "inapp");
     names.sort_unstable();
     names.dedup();
     names

@@ -87,6 +87,10 @@ SELECT pg_temp.shown('late3'), channels FROM alert_dlq WHERE alert_id = 'late3';
 SELECT a AS alert, r.* FROM unnest('{late2,late3}'::text[]) a, pg_temp.reached(a) r;
 SELECT alert_id, message FROM inbox('u1') WHERE alert_id LIKE 'late_' ORDER BY 1;
 SELECT discard(pg_temp.letter('late3'), 'seen in the inbox');
+SELECT pg_temp.fire('late4', '{"expires_at": "2020-01-01", "channels": ["inapp", "email"]}');
+SELECT edit_dead_letter(pg_temp.letter('late4'), '{"channels": ["inapp", "sms"]}') AS keeps_the_inbox;
+SELECT channels FROM alert_dlq WHERE alert_id = 'late4';
+SELECT discard(pg_temp.letter('late4'), 'enough of it');
 
 -- 4
 SELECT retry_matching('{"state": "permanent"}', 2, 'a part'), retry_matching('{"state": "permanent"}', 2, 'the rest'), retry_matching('{"state": "permanent"}', 2);

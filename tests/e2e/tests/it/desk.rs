@@ -349,6 +349,8 @@ async fn a_letter_that_owes_the_inbox_alone_is_told_of_when_it_is_gone() {
             .await
             .unwrap();
         let id = &texts(&session, "SELECT id::text FROM pgalert.alert_dlq").await[0];
+        let page = desk.visitor().get(&format!("/letters/{id}")).await.body;
+        assert!(page.contains(r#"value="inapp" checked"#), "{page}");
         let fields = [("message", "late"), ("channels", "inapp"), ("then", "retry")];
         let answer = desk.visitor().act(&format!("/letters/{id}/{act}"), &fields).await;
         let page = desk.visitor().get(answer.header("location")).await;

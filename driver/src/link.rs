@@ -82,6 +82,11 @@ impl Link {
         self.connected.as_ref().map(|connected| &connected.client)
     }
 
+    /// The next call makes a new connection.
+    pub fn close(&mut self) {
+        self.connected = None;
+    }
+
     /// Connects, waiting as long as it takes.
     pub async fn reopen(&mut self) -> &Client {
         let started = Instant::now();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::join;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{interval, sleep, MissedTickBehavior};
+use tokio::time::{interval, sleep, timeout, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -17,7 +17,7 @@ use crate::message::Outcome;
 use crate::sender::{Ending, Flight, Progress};
 
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(10);
-/// After a second connection could not be made.
+/// After a second connection could not be made, or was of no use.
 const SECOND_AGAIN: Duration = Duration::from_secs(60);
 
 /// Messages by how they ended.
@@ -130,11 +130,23 @@ impl Reporter {
         let second = self.unreported.len() > 1 && self.open_second().await;
         let claims: Vec<(&i64, &Vec<Sent>)> = self.unreported.iter().collect();
         let (first, others) = claims.split_at(if second { claims.len() / 2 } else { claims.len() });
+        // A pooler may have no session for it: what it does not report in time, the first one does, before a lease is lost.
+        let patience = self.second_patience();
         let (mut results, others) = join!(
             report_claims(&mut self.link, &self.worker, first),
-            report_claims(&mut self.second, &self.worker, others),
+            timeout(patience, report_claims(&mut self.second, &self.worker, others)),
         );
-        results.extend(others);
+        match others {
+            Ok(others) => results.extend(others),
+            Err(_) => {
+                info!("the second connection for reports does not answer: one does");
+                self.second.close();
+            }
+        }
+        if second && self.second.client().is_none() {
+            self.refused = true;
+            self.second_from = Instant::now() + SECOND_AGAIN;
+        }
         for (claim_id, result) in results {
             match result {
                 Ok(()) => self.reported(claim_id),
@@ -163,12 +175,18 @@ impl Reporter {
         if self.second_from > Instant::now() {
             return false;
         }
-        let opened = self.second.open().await.map(drop);
-        if let Err(error) = &opened {
-            info!(%error, "no second connection for reports: one does");
-            self.second_from = Instant::now() + SECOND_AGAIN;
-        }
-        opened.is_ok()
+        let refusal = match timeout(self.second_patience(), self.second.open()).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        info!(error = refusal, "no second connection for reports: one does");
+        self.second_from = Instant::now() + SECOND_AGAIN;
+        false
+    }
+
+    fn second_patience(&self) -> Duration {
+        self.settings.lease / 6
     }
 
     fn reported(&mut self, claim_id: i64) {

@@ -4,6 +4,7 @@ use std::{process::Command, time::Duration};
 
 use e2e::{
     driver::{pgalert, Running},
+    tools::run,
     until,
     webhook::Answer,
     Cluster, Database, Driver, Session, Webhook,
@@ -126,6 +127,30 @@ async fn where_a_second_connection_is_refused_one_reports_all() {
     until_delivered(&database, 2 * ALERTS as i64, LIMIT).await;
     let connected = driver.log().matches("connection=\"reports\"").count();
     assert_eq!(connected, 2, "{}", driver.log());
+    assert_eq!(check_received(&database, &webhook, 2 * ALERTS).await, 0, "alerts were sent twice");
+}
+
+/// As behind a pooler that has no further session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_connection_that_does_not_answer_keeps_no_report_waiting() {
+    const ALERTS: usize = 100;
+    let cluster = Cluster::start(&[]);
+    let (database, session, webhook) = start_in(&cluster).await;
+    webhook.answer(|_| Answer::after(Duration::from_millis(500)));
+    let driver = Driver::start(with_small_claims(&database).env("PGALERT_WORKER_LEASE", "12s"));
+    driver.until_logged("running", LIMIT).await;
+    fire_many(&session, "alert", ALERTS).await;
+    until_delivered(&database, ALERTS as i64, LIMIT).await;
+    let newest = "SELECT pid::bigint FROM pg_stat_activity WHERE usename = 'courier' ORDER BY backend_start DESC LIMIT 1";
+    assert_eq!(driver.log().matches("connection=\"reports\"").count(), 2, "{}", driver.log());
+    let backend = number(&session, newest).await.to_string();
+    run(Command::new("kill").args(["-STOP", &backend]));
+
+    fire_many(&session, "other", ALERTS).await;
+    driver.until_logged("the second connection for reports does not answer", LIMIT).await;
+    until_delivered(&database, 2 * ALERTS as i64, LIMIT).await;
+    run(Command::new("kill").args(["-CONT", &backend]));
+    assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
     assert_eq!(check_received(&database, &webhook, 2 * ALERTS).await, 0, "alerts were sent twice");
 }
 

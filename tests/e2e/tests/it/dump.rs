@@ -21,7 +21,9 @@ async fn fill(session: &Session) {
         .batch_execute(
             "SELECT pgalert.retry_gradually('{\"alert_id\": \"a-3\"}', 0.5, 'carefully');
              SELECT pgalert.discard_matching('{\"alert_id\": \"a-4\"}', 10, 'too late');
-             SELECT pgalert.edit_dead_letter(id, '{\"message\": \"better\"}') FROM pgalert.alert_dlq WHERE alert_id = 'a-5';",
+             SELECT pgalert.edit_dead_letter(id, '{\"message\": \"better\"}') FROM pgalert.alert_dlq WHERE alert_id = 'a-5';
+             -- Of the user, in a schema that CREATE EXTENSION wants without functions.
+             CREATE FUNCTION pgalert.of_ours() RETURNS integer LANGUAGE sql AS 'SELECT 1';",
         )
         .await
         .unwrap();

@@ -181,8 +181,11 @@ CREATE FUNCTION _settle(claim claims, messages bigint[], outcomes jsonb) RETURNS
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
+  -- With the other letters of their alerts: of two reports that end them at once, the later sees that the keys are nobody's.
   PERFORM FROM alert_dlq d
-  WHERE d.id = ANY (ARRAY(SELECT m.dlq_id FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages) AND m.dlq_id IS NOT NULL))
+  WHERE d.id = ANY (ARRAY(SELECT l.id FROM _claim_rows(claim) m
+                          CROSS JOIN LATERAL (SELECT s.id FROM alert_dlq s WHERE s.delivery_key = m.delivery_key OFFSET 0) AS l
+                          WHERE m.message_id = ANY (messages) AND m.dlq_id IS NOT NULL))
   ORDER BY d.id FOR UPDATE;
 
   WITH message AS MATERIALIZED (

@@ -98,6 +98,10 @@ async fn slacks_refusals_are_permanent_throttled_or_wait_for_a_right_token() {
         ),
         (200, r#"{"ok": false, "error": "ratelimited"}"#, "#ops", "slack.ratelimited)"),
         (200, r#"{"ok": false, "error": "internal_error"}"#, "#ops", "(Transient, slack.other)"),
+        (200, r#"{"ok": false}"#, "#ops", "(Transient, slack.other)"),
+        (200, "{}", "#ops", "(Transient, slack.other)"),
+        (200, "[]", "#ops", "(Transient, slack.other)"),
+        (200, "<html>Sign in to this network</html>", "#ops", "(Transient, slack.other)"),
         (404, "no_service", "URL", "(Permanent, slack.no_service)"),
         (410, "channel_is_archived", "URL", "(Permanent, http.410)"),
         (500, "rollup_error", "URL", "(Transient, http.5xx)"),
@@ -112,6 +116,12 @@ async fn slacks_refusals_are_permanent_throttled_or_wait_for_a_right_token() {
         assert!(ended.stderr.contains(class), "{class}: {ended:?}");
         assert!(!ended.stderr.contains("xoxb"), "{ended:?}");
     }
+    // It was accepted, however long the answer that repeats it.
+    let long = format!(r#"{{"ok":true,"message":"{}"}}"#, "x".repeat(99_999));
+    let long: &str = long.leak();
+    slack.answer(move |_| Answer::json(200, long));
+    let ended = send("slack", "#ops", &settings, "down").await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

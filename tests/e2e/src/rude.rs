@@ -9,10 +9,6 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer},
-    ServerConfig,
-};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -57,15 +53,7 @@ impl Rude {
 
     /// By https, with the authority's certificate for `localhost`.
     pub async fn start_tls(manner: Manner, authority: &Authority) -> Self {
-        let certificate = CertificateDer::from_pem_file(authority.file("server.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(authority.file("server.key")).unwrap();
-        let config =
-            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate], key)
-                .unwrap();
+        let config = authority.server_config();
         Self::start_with(manner, Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 

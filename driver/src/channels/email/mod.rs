@@ -157,7 +157,11 @@ fn classify(fault: &Fault) -> SendError {
     let text = fault.to_string();
     match fault {
         Fault::NoConnection(fault) => of_connection(fault),
-        Fault::Smtp(error) => classify_smtp(error, text),
+        // The mail is not to blame.
+        Fault::NoSession(error) if error.is_permanent() => {
+            SendError::transient("smtp.session", text)
+        }
+        Fault::NoSession(error) | Fault::Smtp(error) => classify_smtp(error, text),
         Fault::Unfit(_) => SendError::transient("smtp.client", text),
         Fault::AddressBeyondAscii => SendError::permanent("bad_address", text),
     }

@@ -38,6 +38,9 @@ pub enum Encryption {
 pub enum Fault {
     #[error(transparent)]
     NoConnection(http::Fault),
+    /// Before there was any mail.
+    #[error(transparent)]
+    NoSession(SmtpError),
     #[error(transparent)]
     Smtp(#[from] SmtpError),
     #[error("{0}")]
@@ -124,10 +127,11 @@ impl Server {
         let tls = matches!(self.encryption, Encryption::Tls);
         let stream = self.connector.open(&self.host, self.port, tls).await;
         let stream = Box::new(SmtpStream::new(stream.map_err(Fault::NoConnection)?));
-        let mut connection =
-            AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await?;
+        let greeted = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await;
+        let mut connection = greeted.map_err(Fault::NoSession)?;
         if let Encryption::Starttls(parameters) = &self.encryption {
-            connection.starttls(parameters.clone(), &self.hello).await?;
+            let started = connection.starttls(parameters.clone(), &self.hello).await;
+            started.map_err(Fault::NoSession)?;
         }
         if let Some(credentials) = &self.credentials {
             if let Err(fault) = sign_in(&mut connection, credentials).await {

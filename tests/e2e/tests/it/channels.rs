@@ -2,7 +2,7 @@ use std::{collections::HashMap, process::Command};
 
 use e2e::{
     driver::{once, pgalert, run, Ended},
-    webhook::Answer,
+    webhook::{Answer, Request},
     Cluster, Database, Session, Webhook,
 };
 use serde_json::{json, Value};
@@ -241,13 +241,29 @@ async fn the_other_receivers_take_what_they_are_sent() {
         let settings: Vec<(&str, &str)> =
             settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let before = receiver.count();
-        for message in ["down", &long, ""] {
+        for message in
+            ["down", &long, &"漢".repeat(20_000), &"🔥".repeat(10_000), &"\n\"".repeat(9_000), ""]
+        {
             let ended = send(channel, to, &settings, message).await;
             assert_eq!(ended.code, Some(0), "{channel}: {ended:?}");
         }
         for request in &receiver.requests()[before..] {
             schemas::check(channel, &request.body);
             assert_eq!(request.header("content-type"), Some("application/json"));
+        }
+        let body = |request: &Request| request.raw.len();
+        let largest = receiver.requests()[before..].iter().map(body).max().unwrap();
+        match channel {
+            // What each takes, in bytes: of the message, and of a whole request.
+            "ntfy" => {
+                for request in &receiver.requests()[before..] {
+                    let text = request.body["message"].as_str().unwrap();
+                    assert!(text.len() <= 4096 && largest <= 8192, "{} of {largest}", text.len());
+                }
+            }
+            "teams" => assert!(largest <= 28 * 1024, "{largest}"),
+            "pagerduty" => assert!(largest <= 512 * 1024, "{largest}"),
+            _ => {}
         }
         let last = receiver.requests().pop().unwrap();
         if channel == "telegram" {

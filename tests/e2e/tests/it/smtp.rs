@@ -75,6 +75,7 @@ async fn what_breaks_off_or_stalls_waits_and_comes_under_the_same_id() {
         Fault::Greeting("220"),
         Fault::Greeting("HTTP/1.1 400 Bad Request"),
         Fault::Greeting("421 4.3.2 shutting down"),
+        Fault::Greeting("554 5.7.1 this machine is on a list"),
     ] {
         let (database, session) = start().await;
         let server = FaultySmtp::start(fault).await;
@@ -159,7 +160,7 @@ async fn a_mails_end_waits_for_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_told_though_the_server_does_not_answer_the_farewell() {
     for (command, words, letter) in [
-        ("EHLO", "554 5.7.1 not from there", "disk permanent smtp.5xx"),
+        ("EHLO", "554 5.7.1 not from there", "disk waiting smtp.session"),
         ("AUTH", "535 5.7.8 no such user", "disk waiting smtp.auth"),
         ("MAIL", "450 4.7.1 greylisted", "disk waiting smtp.4xx"),
         ("RCPT", "550 5.1.1 no such user", "disk permanent smtp.5xx"),

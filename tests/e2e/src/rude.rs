@@ -31,6 +31,8 @@ pub enum Manner {
     Endless(&'static str),
     /// Answers so, and then a byte of the body at a time without end.
     EndlessTrickle(&'static str),
+    /// Answers so, and sends chunks without end.
+    EndlessChunks(&'static str),
     /// Resets the connection before the request.
     Resets,
     /// Reads the request and resets the connection.
@@ -146,6 +148,14 @@ async fn talk(
             stream.write_all(head.as_bytes()).await?;
             loop {
                 stream.write_all(&[b'x'; 4096]).await?;
+            }
+        }
+        Manner::EndlessChunks(head) => {
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(b"Transfer-Encoding: chunked\r\n\r\n").await?;
+            let chunk = format!("1000\r\n{}\r\n", "x".repeat(4096));
+            loop {
+                stream.write_all(chunk.as_bytes()).await?;
             }
         }
         Manner::EndlessTrickle(head) => {

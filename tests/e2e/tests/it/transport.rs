@@ -52,6 +52,7 @@ async fn who_does_not_answer_well_is_told_by_a_class() {
         (Says("HTTP/1.1 404 No\r\n\r\n".into()), "Permanent, http.4xx"),
         (Says("HTTP/1.1 410 Gone\r\n\r\n".into()), "Permanent, http.410"),
         (Endless("HTTP/1.1 500 Oh\r\n\r\n"), "Transient, http.5xx"),
+        (EndlessChunks("HTTP/1.1 500 Oh\r\n"), "Transient, http.5xx"),
         (EndlessTrickle("HTTP/1.1 400 No\r\n\r\n"), "Permanent, http.4xx"),
     ] {
         let server = Rude::start(manner.clone()).await;
@@ -68,7 +69,12 @@ async fn who_does_not_answer_well_is_told_by_a_class() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accepted_message_is_accepted_whatever_follows() {
-    for manner in [Manner::Endless(OK), Manner::EndlessTrickle(OK), Manner::Says(OK.into())] {
+    for manner in [
+        Manner::Endless(OK),
+        Manner::EndlessChunks("HTTP/1.1 200 OK\r\n"),
+        Manner::EndlessTrickle(OK),
+        Manner::Says(OK.into()),
+    ] {
         let server = Rude::start(manner.clone()).await;
         let began = Instant::now();
         let ended = run(&mut test_command(&server.url())).await;

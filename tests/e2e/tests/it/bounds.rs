@@ -10,6 +10,7 @@ use crate::common::{add_recipient, fire, fire_many, number, texts, LIMIT};
 use crate::dlq::printed;
 use e2e::{
     driver::{once, pgalert},
+    rude::{Manner, Rude},
     say,
     smtp::{Fault, FaultySmtp},
     tools::free_port,
@@ -155,6 +156,33 @@ async fn what_is_no_blip_is_not_tried_again_at_once() {
     ];
     once(&mut with("once", &database, &settings)).await;
     assert_eq!((twilio.count(), classes(&session).await), (1, vec!["http.5xx waiting 1".into()]));
+}
+
+/// It may have been acted on: only who can tell a repetition is sent it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_connection_is_tried_again_where_a_repetition_can_be_told() {
+    for (manner, not_again) in [(Manner::Resets, false), (Manner::ResetsAfterRequest, true)] {
+        let (database, session, _) = start().await;
+        let (webhook, twilio) = (Rude::start(manner.clone()).await, Rude::start(manner).await);
+        session.batch_execute("DELETE FROM pgalert.recipients").await.unwrap();
+        add_recipient(&session, "ann", "webhook", &webhook.url()).await;
+        add_recipient(&session, "ann", "sms", "+4915112345678").await;
+        fire(&session, "disk", &["webhook", "sms"]).await;
+        let base = format!("http://{}/", twilio.address);
+        let settings = [
+            QUICK,
+            ("SMS_BASE_URL", base.as_str()),
+            ("SMS_ACCOUNT_SID", "AC1"),
+            ("SMS_SECRET", "x"),
+            ("SMS_FROM", "+12025550123"),
+        ];
+        once(&mut with("once", &database, &settings)).await;
+        assert_eq!(webhook.connections(), 3);
+        // What ends while it is made has carried nothing.
+        assert!(twilio.connections() == 1 || !not_again, "{}", twilio.connections());
+        let letters = "SELECT array_to_string(channels, ' ') || ' ' || error_class FROM pgalert.alert_dlq ORDER BY 1";
+        assert!(texts(&session, letters).await.iter().all(|letter| letter.ends_with(" connect")));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

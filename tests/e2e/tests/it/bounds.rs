@@ -88,6 +88,26 @@ async fn a_short_retry_after_is_waited_for_within_the_attempt() {
     assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_a_receiver_asks_for_holds_for_all_messages_to_that_address() {
+    let (database, session, webhook) = start().await;
+    let patient = Webhook::start().await;
+    add_recipient(&session, "ann", "webhook", &patient.url()).await;
+    webhook.answer(|_| Answer { retry_after_s: Some(60), ..Answer::status(429) });
+    fire_many(&session, "alert", 20).await;
+    let settings = [QUICK, ("LIMITS_HOST_CONCURRENCY", "1")];
+    let summary = once(&mut with("once", &database, &settings)).await;
+    assert_eq!(summary, "0 delivered, 0 failed, 20 deferred, 0 skipped");
+    assert_eq!((webhook.count(), patient.count()), (1, 20));
+    let failures = "SELECT concat_ws(' ', error_class, outcome, count(*)) FROM pgalert.delivery_failures GROUP BY error_class, outcome ORDER BY 1";
+    assert_eq!(
+        texts(&session, failures).await,
+        ["http.429 deferred 1", "rate_limited deferred 19"]
+    );
+    let retries = "SELECT count(*) FROM pgalert.alert_dlq WHERE retry_count = 0 AND next_retry_at > now() + interval '50 seconds'";
+    assert_eq!(number(&session, retries).await, 20);
+}
+
 /// Nobody listens: each of a few waits for its second try, and the rest does not fill the driver meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_connection_is_tried_again_by_a_few_and_the_rest_is_deferred() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,6 +18,9 @@ use crate::message::{Claim, Message, Outcome, Recipient, SendError, DEFERRED, FA
 use crate::observe::{InFlight, Meters};
 use crate::route::{Route, Sent};
 use crate::traces::Traces;
+
+/// Of one message and channel. Messages in flight are bounded, and a user may have any number of addresses.
+const RECIPIENTS_AT_ONCE: usize = 16;
 
 /// A message that is being sent. It holds its place among those in flight until all of it is reported.
 pub struct Flight {
@@ -152,10 +155,16 @@ async fn send_channel(
             "the user has no address for this channel",
         )),
         Some(route) => {
-            let sends = recipients
-                .iter()
-                .map(|recipient| send_one(message, name, recipient, &route, traces));
-            join_all(sends).await
+            let mut under_way = FuturesUnordered::new();
+            let mut outcomes = Vec::with_capacity(recipients.len());
+            for recipient in recipients {
+                if under_way.len() == RECIPIENTS_AT_ONCE {
+                    outcomes.extend(under_way.next().await);
+                }
+                under_way.push(send_one(message, name, recipient, &route, traces));
+            }
+            outcomes.extend(under_way.collect::<Vec<_>>().await);
+            outcomes
         }
     };
     meters.sent(message, name, &outcomes);

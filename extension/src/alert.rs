@@ -162,7 +162,8 @@ fn looks_like_time(text: &str) -> bool {
         return true;
     }
     let date = text.get(..10).unwrap_or_default();
-    date.len() == 10 && NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok()
+    // chrono skips spaces before a number.
+    !date.starts_with(' ') && NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok()
 }
 
 #[cfg(test)]

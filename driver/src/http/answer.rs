@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderName, DATE, RETRY_AFTER};
 use http::StatusCode;
 
 use crate::message::{ErrorKind, Receipt, SendError};
@@ -84,12 +84,18 @@ fn class_of(status: StatusCode) -> &'static str {
     }
 }
 
-/// Seconds or a date, as HTTP has it; what is unreadable is no pause.
+/// Seconds or a date, as HTTP has it; what is unreadable is no pause. A date is by the receiver's clock, which may be wrong:
+/// its `Date` says what that shows.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = match text.parse::<u64>() {
+    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    let asked = text(RETRY_AFTER)?;
+    let pause = match asked.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+        Err(_) => {
+            let now = text(DATE).and_then(date).unwrap_or(now);
+            date(asked)?.duration_since(now).unwrap_or_default()
+        }
     };
     Some(pause.min(MAX_RETRY_AFTER))
 }
@@ -113,6 +119,18 @@ mod tests {
         for unreadable in ["-5", "soon", "1e400", "18446744073709551616", "NaN", "inf", ""] {
             assert_eq!(pause(unreadable), None, "{unreadable}");
         }
+    }
+
+    #[test]
+    fn a_date_is_by_the_receivers_clock() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "Sun, 06 Nov 1994 08:50:37 GMT".parse().unwrap());
+        let now = SystemTime::now();
+        assert_eq!(retry_after(&headers, now), Some(Duration::ZERO));
+        headers.insert(DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(60)));
+        headers.insert(DATE, "now".parse().unwrap());
+        assert_eq!(retry_after(&headers, now), Some(Duration::ZERO));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::guard::Guard;
+use super::lookup::Names;
 
 /// Why there is no connection. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +43,6 @@ pub enum Fault {
 
 type Found = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 type Lookup = Arc<dyn Fn(String) -> Found + Send + Sync>;
-
-fn ask_the_system(name: String) -> Found {
-    Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
-}
 
 /// A resolver, without what the guard refuses.
 #[derive(Clone)]
@@ -87,7 +84,7 @@ pub struct Connector {
     tls_timeout: Duration,
 }
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 impl Connector {
     pub fn new(
@@ -96,7 +93,14 @@ impl Connector {
         connect_timeout: Duration,
         tls_timeout: Duration,
     ) -> Self {
-        Self::with_lookup(Arc::new(ask_the_system), guard, tls, connect_timeout, tls_timeout)
+        let names = Names::of_the_system();
+        Self::with_lookup(
+            Arc::new(move |name| names.find(name)),
+            guard,
+            tls,
+            connect_timeout,
+            tls_timeout,
+        )
     }
 
     fn with_lookup(
@@ -112,6 +116,18 @@ impl Connector {
         // Shared fairly among a name's addresses; the whole is bounded in `connect`.
         tcp.set_connect_timeout(Some(connect_timeout));
         Self { tcp, tls, guard, connect_timeout, tls_timeout }
+    }
+
+    /// For another protocol than HTTP, with or without TLS.
+    pub async fn open(&self, host: &str, port: u16, tls: bool) -> Result<Stream, Fault> {
+        let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
+        let authority = match host.parse() {
+            Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+            _ => format!("{host}:{port}"),
+        };
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
+        let none = |error| Fault::Name(io::Error::new(io::ErrorKind::InvalidInput, error));
+        self.clone().connect(uri.map_err(none)?).await
     }
 
     async fn connect(mut self, uri: Uri) -> Result<Stream, Fault> {

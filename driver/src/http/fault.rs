@@ -17,7 +17,7 @@ pub fn of(error: &ClientError, repeatable: bool) -> SendError {
     }
 }
 
-fn of_connection(fault: &Fault) -> SendError {
+pub fn of_connection(fault: &Fault) -> SendError {
     let text = fault.to_string();
     match fault {
         Fault::Blocked => SendError::permanent(

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use url::Host;
 
 use crate::config::ConfigError;
 
@@ -68,15 +69,16 @@ impl Guard {
                 guard.nets.push(net);
             } else if let Ok(address) = text.parse::<IpAddr>() {
                 guard.nets.push(address.into());
-            } else if text.contains('/') || url::Host::parse(text).is_err() {
+            } else if let (false, Ok(Host::Domain(host))) = (text.contains('/'), Host::parse(text))
+            {
+                guard.hosts.insert(without_dot(&host).to_owned());
+            } else {
                 return Err(ConfigError::BadValue {
                     name: "http.allow_addresses".into(),
                     value: text.clone(),
                     reason: "it is a network such as 10.1.0.0/16, an address or a host's name"
                         .into(),
                 });
-            } else {
-                guard.hosts.insert(text.to_ascii_lowercase());
             }
         }
         Ok(guard)
@@ -87,8 +89,13 @@ impl Guard {
         let canonical = address.to_canonical();
         is_public(address)
             || self.nets.iter().any(|net| net.contains(&canonical) || net.contains(&address))
-            || self.hosts.contains(&host.to_ascii_lowercase())
+            || self.hosts.contains(without_dot(&host.to_ascii_lowercase()))
     }
+}
+
+/// One at a name's end says only that it is a whole one.
+fn without_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -173,7 +180,8 @@ mod tests {
 
     #[test]
     fn what_the_operator_allows_is_a_network_an_address_or_a_name() {
-        let allowed = ["10.1.0.0/16", "127.0.0.1", "fd00::/8", "Hooks.internal"].map(String::from);
+        let allowed = ["10.1.0.0/16", "127.0.0.1", "fd00::/8", "Hooks.internal", "bücher.internal"]
+            .map(String::from);
         let guard = Guard::new(&allowed).unwrap();
         for address in ["10.1.2.3", "127.0.0.1", "::ffff:10.1.2.3", "fd12::1"] {
             assert!(permits(&guard, address), "{address}");
@@ -182,8 +190,10 @@ mod tests {
             assert!(!permits(&guard, address), "{address}");
         }
         assert!(guard.permits("hooks.internal", "10.9.9.9".parse().unwrap()));
+        assert!(guard.permits("hooks.internal.", "10.9.9.9".parse().unwrap()));
+        assert!(guard.permits("xn--bcher-kva.internal", "10.9.9.9".parse().unwrap()));
         assert!(!guard.permits("x.hooks.internal", "10.9.9.9".parse().unwrap()));
-        for bad in ["10.1.0.0/33", "", "a b", "http://x/"] {
+        for bad in ["10.1.0.0/33", "", "a b", "http://x/", "0x7f.1", "[::1]"] {
             assert!(Guard::new(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }

@@ -5,6 +5,7 @@ mod answer;
 mod connector;
 mod fault;
 mod guard;
+mod lookup;
 
 use std::fs;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use url::Url;
 use crate::config::{self, ConfigError};
 use crate::message::SendError;
 pub use answer::Answer;
-use connector::Connector;
+pub use connector::{Connector, Fault, Stream};
+pub use fault::of_connection;
 use guard::Guard;
 
 /// Bytes of an answer that are read; its beginning is quoted in errors.
@@ -63,12 +65,18 @@ pub struct Call {
 impl Http {
     pub fn new(config: &config::Http) -> Result<Arc<Self>, ConfigError> {
         let guard = Arc::new(Guard::new(&config.allow_addresses)?);
-        let tls = TlsConnector::from(Arc::new(tls_config(&config.ca_file)?));
+        let mut tls = tls_config("http.ca_file", &config.ca_file)?;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let tls = TlsConnector::from(Arc::new(tls));
         let pool = |guard| {
             Client::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(MAX_IDLE)
+                // Many requests share a connection of HTTP/2: one that is dead is found out before they end by the timeout,
+                // and so would those after them.
+                .http2_keep_alive_interval(config.timeout / 3)
+                .http2_keep_alive_timeout(config.timeout / 3)
                 .build(Connector::new(
                     guard,
                     tls.clone(),
@@ -156,12 +164,10 @@ fn uri(url: &Url) -> Result<Uri, SendError> {
         .map_err(|_| SendError::permanent("bad_address", "the URL is one that HTTP cannot ask for"))
 }
 
-fn tls_config(ca_file: &str) -> Result<ClientConfig, ConfigError> {
-    let bad = |reason: String| ConfigError::BadValue {
-        name: "http.ca_file".into(),
-        value: ca_file.into(),
-        reason,
-    };
+/// That trusts the system's CAs and those of a file, whose key in the configuration is told where it is wrong.
+pub fn tls_config(key: &str, ca_file: &str) -> Result<ClientConfig, ConfigError> {
+    let bad =
+        |reason: String| ConfigError::BadValue { name: key.into(), value: ca_file.into(), reason };
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if !ca_file.is_empty() {
@@ -171,13 +177,11 @@ fn tls_config(ca_file: &str) -> Result<ClientConfig, ConfigError> {
             roots.add(certificate).map_err(|e| bad(e.to_string()))?;
         }
     }
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| bad(e.to_string()))?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tls)
+        .with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ const CLASSES: &[Class] = &[
     host("http.5xx"),
     host("smtp.421"),
     host("smtp.auth"),
+    host("smtp.session"),
     host("timeout"),
     host("tls"),
     message("bad_address"),

@@ -73,10 +73,16 @@ impl SendError {
         self
     }
 
-    /// Takes out what nobody is to read who may read errors, where the receiver has quoted it.
+    /// Takes out what nobody is to read who may read errors, where the receiver has quoted it, in capitals or not.
     pub fn hiding(mut self, text: &str) -> Self {
-        if text.len() >= MIN_HIDDEN_BYTES {
-            self.message = self.message.replace(text, "********");
+        if text.len() < MIN_HIDDEN_BYTES {
+            return self;
+        }
+        // In ASCII alone, which leaves each character where it is.
+        let text = text.to_ascii_lowercase();
+        let found = self.message.to_ascii_lowercase();
+        for (at, _) in found.rmatch_indices(&text) {
+            self.message.replace_range(at..at + text.len(), "********");
         }
         self
     }
@@ -130,6 +136,12 @@ mod tests {
             assert!(text.ends_with("; look at it"), "{text}");
             assert!(text.chars().count() <= MAX_QUOTE_CHARS + "; look at it".len());
         }
+    }
+
+    #[test]
+    fn what_is_hidden_is_hidden_in_capitals_too() {
+        let error = SendError::permanent("smtp.5xx", "Ünknown <ANN@Example.org>: ann@example.org?");
+        assert_eq!(error.hiding("Ann@example.ORG").text(), "Ünknown <********>: ********?");
     }
 
     #[test]

@@ -153,7 +153,8 @@ impl Route {
         }
         self.pace.turn(&recipient.address).await?;
         let places = self.places(host).await?;
-        // The last step: the breaker may have opened while it waited.
+        // The last steps: the receiver may have asked for a pause while it waited, or the breaker have opened.
+        self.pace.still(&recipient.address)?;
         let pass = host.admit(&self.breaker)?;
         Ok((places, pass))
     }
@@ -199,6 +200,9 @@ impl Route {
                 sending.await
             }
         };
+        if let Err(SendError { kind: ErrorKind::Throttled { retry_after }, .. }) = &result {
+            self.pace.pause(&recipient.address, *retry_after);
+        }
         Sent { result, took: started.elapsed() }
     }
 }

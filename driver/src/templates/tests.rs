@@ -96,6 +96,18 @@ fn a_body_of_the_configuration_without_a_builtin_is_a_permanent_error() {
     assert!(error.text().contains("pushover.json"), "{}", error.text());
 }
 
+/// Slack refuses a section without one.
+#[test]
+fn a_message_of_spaces_has_a_text_for_slack() {
+    let templates = Templates::load("", BTreeMap::new(), &[]).unwrap();
+    for (text, shown) in [("", "VIX above 30"), (" \n\t", "VIX above 30"), (" a ", " a ")] {
+        let context = with(|message| message.text = text.into());
+        let body = templates.forgiving().render("slack.json", &context).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["blocks"][1]["text"]["text"], shown);
+    }
+}
+
 #[test]
 fn an_alert_that_no_float_holds_is_sent_all_the_same() {
     let context = with(|message| {

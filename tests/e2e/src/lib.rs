@@ -15,6 +15,7 @@ pub mod collector;
 pub mod desk;
 pub mod driver;
 pub mod mail;
+pub mod mortal;
 pub mod postfix;
 pub mod prometheus;
 pub mod receiver;

@@ -16,16 +16,28 @@ impl MailServer {
 
     /// Demands STARTTLS with a certificate of the authority, then AUTH with this user and password.
     pub fn start_guarded(authority: &Authority, user: &str, password: &str) -> MailServer {
-        Self::start_with(&[
-            "--cert",
-            &authority.file("server.pem"),
-            "--key",
-            &authority.file("server.key"),
-            "--user",
-            user,
-            "--password",
-            password,
-        ])
+        Self::start_with_tls(authority, user, password, &[])
+    }
+
+    /// The same with TLS from the first byte.
+    pub fn start_with_implicit_tls(
+        authority: &Authority,
+        user: &str,
+        password: &str,
+    ) -> MailServer {
+        Self::start_with_tls(authority, user, password, &["--implicit"])
+    }
+
+    fn start_with_tls(
+        authority: &Authority,
+        user: &str,
+        password: &str,
+        more: &[&str],
+    ) -> MailServer {
+        let files = [authority.file("server.pem"), authority.file("server.key")];
+        let arguments =
+            ["--cert", &files[0], "--key", &files[1], "--user", user, "--password", password];
+        Self::start_with(&[&arguments, more].concat())
     }
 
     fn start_with(arguments: &[&str]) -> MailServer {

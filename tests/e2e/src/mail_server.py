@@ -44,9 +44,10 @@ class Receiver:
         return "250 OK"
 
 
+# And its TLS, where that is from the first byte.
 def make_server(options):
     if options.cert is None:
-        return SMTP(Receiver())
+        return SMTP(Receiver()), None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(options.cert, options.key)
 
@@ -54,8 +55,10 @@ def make_server(options):
         good = data.login == options.user.encode() and data.password == options.password.encode()
         return AuthResult(success=good, handled=good)  # not handled: aiosmtpd gives the answer
 
+    if options.implicit:
+        return SMTP(Receiver(), auth_required=True, auth_require_tls=False, authenticator=authenticate), context
     return SMTP(Receiver(), tls_context=context, require_starttls=True, auth_required=True,
-                authenticator=authenticate)
+                authenticator=authenticate), None
 
 
 async def main():
@@ -65,9 +68,11 @@ async def main():
     arguments = argparse.ArgumentParser()
     for name in ("cert", "key", "user", "password"):
         arguments.add_argument("--" + name)
+    arguments.add_argument("--implicit", action="store_true", help="TLS from the first byte")
     options = arguments.parse_args()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: make_server(options), "127.0.0.1", 0)
+    _, context = make_server(options)
+    server = await loop.create_server(lambda: make_server(options)[0], "127.0.0.1", 0, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

@@ -9,10 +9,6 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer},
-    ServerConfig,
-};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -35,6 +31,8 @@ pub enum Manner {
     Endless(&'static str),
     /// Answers so, and then a byte of the body at a time without end.
     EndlessTrickle(&'static str),
+    /// Answers so, and sends chunks without end.
+    EndlessChunks(&'static str),
     /// Resets the connection before the request.
     Resets,
     /// Reads the request and resets the connection.
@@ -57,15 +55,7 @@ impl Rude {
 
     /// By https, with the authority's certificate for `localhost`.
     pub async fn start_tls(manner: Manner, authority: &Authority) -> Self {
-        let certificate = CertificateDer::from_pem_file(authority.file("server.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(authority.file("server.key")).unwrap();
-        let config =
-            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate], key)
-                .unwrap();
+        let config = authority.server_config();
         Self::start_with(manner, Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 
@@ -158,6 +148,14 @@ async fn talk(
             stream.write_all(head.as_bytes()).await?;
             loop {
                 stream.write_all(&[b'x'; 4096]).await?;
+            }
+        }
+        Manner::EndlessChunks(head) => {
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(b"Transfer-Encoding: chunked\r\n\r\n").await?;
+            let chunk = format!("1000\r\n{}\r\n", "x".repeat(4096));
+            loop {
+                stream.write_all(chunk.as_bytes()).await?;
             }
         }
         Manner::EndlessTrickle(head) => {

@@ -5,9 +5,14 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rustls::{
+    pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer},
+    ServerConfig,
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -132,6 +137,18 @@ impl Authority {
             "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.pem",
         );
         Authority { folder: folder.to_owned() }
+    }
+
+    /// Of a server with that certificate.
+    pub fn server_config(&self) -> ServerConfig {
+        let certificate = CertificateDer::from_pem_file(self.file("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(self.file("server.key")).unwrap();
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap()
     }
 
     pub fn file(&self, name: &str) -> String {

@@ -3,9 +3,10 @@
 use lettre::message::dkim::DkimConfig;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::Message as Mail;
+use lettre::{address::AddressError, Address, Message as Mail};
+use url::{Host, Url};
 
-use crate::config::{ConfigError, Email};
+use crate::config::ConfigError;
 use crate::message::{Message, SendError};
 use crate::placeholders::{fill, url_encoded};
 use crate::templates::{context, Renderer, Templates};
@@ -24,27 +25,40 @@ pub struct Stationery {
 }
 
 /// One-click unsubscription is by https alone (RFC 8058).
-pub fn check_unsubscribe_url(config: &Email) -> Result<(), ConfigError> {
+pub fn check_unsubscribe_url(url: &str) -> Result<(), ConfigError> {
     let bad = |reason: String| ConfigError::BadValue {
         name: "email.unsubscribe_url".into(),
-        value: config.unsubscribe_url.clone(),
+        value: url.into(),
         reason,
     };
-    if config.unsubscribe_url.is_empty() {
+    if url.is_empty() {
         return Ok(());
     }
-    let sample =
-        fill(&config.unsubscribe_url, &[("user_id", "u"), ("delivery_key", "k")]).map_err(bad)?;
-    match url::Url::parse(&sample) {
+    let sample = fill(url, &[("user_id", "u"), ("delivery_key", "k")]).map_err(bad)?;
+    match Url::parse(&sample) {
         Ok(url)
             if url.scheme() == "https"
-                && !sample.contains(|c: char| c.is_whitespace() || c == '>') =>
+                && sample.bytes().all(|c| c.is_ascii_graphic() && c != b'>') =>
         {
             Ok(())
         }
-        Ok(_) => Err(bad("it is an https URL without spaces".into())),
+        Ok(_) => Err(bad("it is an https URL in ASCII, without spaces".into())),
         Err(error) => Err(bad(format!("it is no URL: {error}"))),
     }
+}
+
+/// An address whose domain is as DNS has it, so that only what stands before its "@" asks the server for more (SMTPUTF8).
+pub fn mailbox(text: &str) -> Result<Mailbox, String> {
+    let mut mailbox: Mailbox = text.parse().map_err(|e: AddressError| e.to_string())?;
+    let domain = mailbox.email.domain();
+    if !domain.is_ascii() {
+        let Ok(Host::Domain(domain)) = Host::parse(domain) else {
+            return Err("its domain cannot be".into());
+        };
+        mailbox.email =
+            Address::new(mailbox.email.user(), domain).map_err(|error| error.to_string())?;
+    }
+    Ok(mailbox)
 }
 
 /// Subject, text and HTML.
@@ -70,7 +84,7 @@ pub fn compose(
     message: &Message,
     address: &str,
 ) -> Result<Mail, SendError> {
-    let to: Mailbox = address.parse().map_err(|e| {
+    let to = mailbox(address).map_err(|e| {
         SendError::permanent("bad_address", format!("the recipient is no mail address: {e}"))
     })?;
     let [subject, text, html] = render(templates.forgiving(), message, address)?;
@@ -159,6 +173,33 @@ pub mod tests {
             "{text}"
         );
         assert!(!mail(|message| message.user_id = None).contains("List-Unsubscribe"));
+    }
+
+    #[test]
+    fn a_domain_is_written_as_dns_has_it() {
+        let domain = |text: &str| mailbox(text).map(|mailbox| mailbox.email.to_string());
+        assert_eq!(domain("Ann <ann@BÜCHER.example>").unwrap(), "ann@xn--bcher-kva.example");
+        assert_eq!(domain("jörg@example.org").unwrap(), "jörg@example.org");
+        for bad in ["ann@①.②.③.④", "ann@bücher .example", "ann@", "ann"] {
+            assert!(domain(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_page_for_unsubscription_is_an_https_url_that_a_header_can_hold() {
+        for good in ["", "https://example.com/u?user={user_id}"] {
+            assert!(check_unsubscribe_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://example.com/",
+            "https://example.com/a b",
+            "https://example.com/>",
+            "https://bücher.example/",
+            "https://example.com/\u{1}",
+            "https://example.com/{name}",
+        ] {
+            assert!(check_unsubscribe_url(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

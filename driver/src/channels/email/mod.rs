@@ -3,10 +3,11 @@
 mod compose;
 mod dkim;
 mod server;
+mod stream;
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
 use async_trait::async_trait;
 use base64::prelude::{Engine, BASE64_STANDARD};
@@ -17,11 +18,12 @@ use tokio::time::timeout;
 
 use super::Channel;
 use crate::config::{ConfigError, Email, Security};
+use crate::http::{of_connection, tls_config};
 use crate::message::{Message, Receipt, Recipient, SendError};
 use crate::templates::Templates;
 pub use compose::render;
-use compose::{check_unsubscribe_url, compose, Stationery};
-use server::{Encryption, Server};
+use compose::{check_unsubscribe_url, compose, mailbox, Stationery};
+use server::{Encryption, Fault, Server};
 
 /// The server closes the connection, whatever was asked. Nothing was accepted.
 const SHUTTING_DOWN: u16 = 421;
@@ -47,19 +49,21 @@ pub fn configured(
     if config.host.is_empty() {
         return Ok(None);
     }
-    let from: lettre::message::Mailbox =
-        config.from.parse().map_err(|e| ConfigError::BadValue {
-            name: "email.from".into(),
-            value: config.from.clone(),
-            reason: format!("it is no mail address: {e}"),
-        })?;
-    check_unsubscribe_url(config)?;
+    let from = mailbox(&config.from).map_err(|e| ConfigError::BadValue {
+        name: "email.from".into(),
+        value: config.from.clone(),
+        reason: format!("it is no mail address: {e}"),
+    })?;
+    check_unsubscribe_url(&config.unsubscribe_url)?;
     let dkim = dkim::configured(config, from.email.domain())?;
     let (encryption, default_port) = match config.security {
         Security::Starttls => (Encryption::Starttls(tls_parameters(config)?), 587),
-        Security::Tls => (Encryption::Tls(tls_parameters(config)?), 465),
+        Security::Tls => (Encryption::Tls, 465),
         Security::None => (Encryption::None, 25),
     };
+    // lettre has its own for STARTTLS.
+    let ca_file = if matches!(encryption, Encryption::Tls) { config.ca_file.as_str() } else { "" };
+    let tls = tls_config("email.ca_file", ca_file)?;
     let port = if config.port == 0 { default_port } else { config.port };
     let (user, password) = (&config.username, config.password.expose());
     let secrets = match password {
@@ -73,7 +77,14 @@ pub fn configured(
     let credentials =
         (!user.is_empty()).then(|| Credentials::new(user.clone(), password.to_owned()));
     Ok(Some(Arc::new(EmailChannel {
-        server: Server::new(config.host.clone(), port, encryption, credentials, config.timeout),
+        server: Server::new(
+            config.host.clone(),
+            port,
+            encryption,
+            credentials,
+            tls,
+            config.timeout,
+        ),
         stationery: Stationery { from, unsubscribe_url: config.unsubscribe_url.clone(), dkim },
         templates,
         timeout: config.timeout,
@@ -107,7 +118,11 @@ impl Channel for EmailChannel {
                 let lines: Vec<_> = response.message().collect();
                 Ok(Receipt { host, answer: format!("{} {}", response.code(), lines.join(" ")) })
             }
-            Ok(Err(error)) => Err(classify(&error).at(host)),
+            Ok(Err(fault)) => {
+                // Without the name that may stand before it.
+                let to = mail.envelope().to().first().map(ToString::to_string).unwrap_or_default();
+                Err(classify(&fault).hiding(&to).at(host))
+            }
             Err(_) => Err(SendError::transient("timeout", "no answer in time").at(host)),
         }
     }
@@ -138,12 +153,21 @@ impl Channel for EmailChannel {
 }
 
 /// The text keeps what the server said, with its enhanced status code: "permanent error (550): 5.1.1 no such user".
-fn classify(error: &SmtpError) -> SendError {
-    let text = error.to_string();
-    let refused = || {
-        let cause = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
-        Some(cause.kind() == io::ErrorKind::ConnectionRefused)
-    };
+fn classify(fault: &Fault) -> SendError {
+    let text = fault.to_string();
+    match fault {
+        Fault::NoConnection(fault) => of_connection(fault),
+        // The mail is not to blame.
+        Fault::NoSession(error) if error.is_permanent() => {
+            SendError::transient("smtp.session", text)
+        }
+        Fault::NoSession(error) | Fault::Smtp(error) => classify_smtp(error, text),
+        Fault::Unfit(_) => SendError::transient("smtp.client", text),
+        Fault::AddressBeyondAscii => SendError::permanent("bad_address", text),
+    }
+}
+
+fn classify_smtp(error: &SmtpError, text: String) -> SendError {
     let status = error.status().map(u16::from);
     if status == Some(SHUTTING_DOWN) {
         SendError::transient("smtp.421", text).again_soon(true)
@@ -158,10 +182,10 @@ fn classify(error: &SmtpError) -> SendError {
     } else if error.is_tls() || text.contains("certificate") {
         SendError::transient("tls", text)
     } else if error.is_client() {
-        // What this side can do does not fit what the server offers: STARTTLS or AUTH is missing.
+        // What this side can do does not fit what the server offers: STARTTLS is missing.
         SendError::transient("smtp.client", text)
     } else {
         // What breaks off later may have been a mail already.
-        SendError::transient("connect", text).again_soon(refused().unwrap_or(false))
+        SendError::transient("connect", text)
     }
 }

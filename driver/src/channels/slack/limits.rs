@@ -11,6 +11,8 @@ const SECTION: usize = 3_000;
 const FIELD: usize = 2_000;
 const FIELDS: usize = 10;
 const ELEMENTS: usize = 10;
+/// "&amp" and the "…" of what is cut.
+const LONGEST_HALF: usize = "&amp…".len() + 1;
 
 /// Cuts what is too long, whoever's template it is from.
 pub fn apply(body: &mut Value) {
@@ -35,7 +37,8 @@ fn limit(text: Option<&mut Value>, units: usize) {
         let mut kept = cut(text, units);
         // Half of an "&amp;" would be shown as it is.
         if kept != *text {
-            if let Some(entity) = kept.rfind('&').filter(|at| !kept[*at..].contains(';')) {
+            let half = |at: &usize| !kept[*at..].contains(';') && kept.len() - at < LONGEST_HALF;
+            if let Some(entity) = kept.rfind('&').filter(half) {
                 kept.truncate(entity);
                 kept.push('…');
             }
@@ -53,7 +56,7 @@ mod tests {
     #[test]
     fn what_is_too_long_is_cut_outside_of_entities() {
         let mut body = json!({
-            "text": "x".repeat(5000),
+            "text": format!("R&D {}", "x".repeat(5000)),
             "blocks": [
                 {"type": "header", "text": {"type": "plain_text", "text": format!("{}&amp;", "x".repeat(146))}},
                 {"type": "section", "text": {"type": "mrkdwn", "text": "x".repeat(4000)}, "fields": vec![json!({"text": "y".repeat(3000)}); 12]},

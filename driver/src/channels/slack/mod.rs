@@ -146,33 +146,33 @@ fn channel(address: &str) -> Result<&str, SendError> {
     })
 }
 
-/// The Web API answers 200 also when it refuses; an incoming webhook says a word of plain text.
+/// The Web API answers 200 also when it refuses: only its "ok" is a receipt. An incoming webhook says a word of plain text.
 fn verdict(answer: Answer, api: bool) -> Result<Receipt, SendError> {
-    let host = answer.host.clone();
-    let word = match serde_json::from_slice::<Value>(&answer.body) {
-        Ok(body) if body["ok"] == true => None,
-        Ok(body) => body["error"].as_str().map(str::to_owned),
-        Err(_) => Some(String::from_utf8_lossy(&answer.body).trim().to_owned()),
-    };
-    let accepted = answer.status.is_success();
-    match (answer.accepted(), word) {
-        (Ok(receipt), None) => Ok(receipt),
-        (Ok(receipt), Some(_)) if !api => Ok(receipt),
+    let (host, pause) = (answer.host.clone(), answer.pause());
+    let (ok, word) = said(&answer);
+    match answer.accepted() {
+        Ok(receipt) if ok || !api => Ok(receipt),
         // A word that is not known may pass: Slack's own faults are such.
-        (Ok(_), Some(word)) => Err(errors::of(&word, None)
+        Ok(_) => Err(errors::of(&word, pause)
             .unwrap_or_else(|| SendError::transient("slack.other", format!("Slack says {word}")))
             .at(host)),
-        (Err(error), word) => {
+        // 410 is told as such, so that the address is not tried again.
+        Err(error) if error.class == "http.410" => Err(error),
+        Err(error) => {
             let asked = match error.kind {
                 ErrorKind::Throttled { retry_after } => Some(retry_after),
                 _ => None,
             };
-            debug_assert!(!accepted);
-            // 410 is told as such, so that the address is not tried again.
-            match word.and_then(|word| errors::of(&word, asked)) {
-                Some(known) if error.class != "http.410" => Err(known.at(host)),
-                _ => Err(error),
-            }
+            Err(errors::of(&word, asked).map_or(error, |known| known.at(host)))
         }
     }
+}
+
+/// Whether it is the Web API's "ok", and the word for what is wrong, else all that was said.
+fn said(answer: &Answer) -> (bool, String) {
+    let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    // Slack repeats a message in its answer, which is then too long to be read whole.
+    let ok = body["ok"] == true || !answer.whole && answer.body.starts_with(br#"{"ok":true,"#);
+    let word = body["error"].as_str().map(str::to_owned);
+    (ok, word.unwrap_or_else(|| String::from_utf8_lossy(&answer.body).trim().to_owned()))
 }

@@ -10,6 +10,7 @@ use crate::common::{add_recipient, fire, fire_many, number, texts, LIMIT};
 use crate::dlq::printed;
 use e2e::{
     driver::{once, pgalert},
+    rude::{Manner, Rude},
     say,
     smtp::{Fault, FaultySmtp},
     tools::free_port,
@@ -87,6 +88,26 @@ async fn a_short_retry_after_is_waited_for_within_the_attempt() {
     assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_a_receiver_asks_for_holds_for_all_messages_to_that_address() {
+    let (database, session, webhook) = start().await;
+    let patient = Webhook::start().await;
+    add_recipient(&session, "ann", "webhook", &patient.url()).await;
+    webhook.answer(|_| Answer { retry_after_s: Some(60), ..Answer::status(429) });
+    fire_many(&session, "alert", 20).await;
+    let settings = [QUICK, ("LIMITS_HOST_CONCURRENCY", "1")];
+    let summary = once(&mut with("once", &database, &settings)).await;
+    assert_eq!(summary, "0 delivered, 0 failed, 20 deferred, 0 skipped");
+    assert_eq!((webhook.count(), patient.count()), (1, 20));
+    let failures = "SELECT concat_ws(' ', error_class, outcome, count(*)) FROM pgalert.delivery_failures GROUP BY error_class, outcome ORDER BY 1";
+    assert_eq!(
+        texts(&session, failures).await,
+        ["http.429 deferred 1", "rate_limited deferred 19"]
+    );
+    let retries = "SELECT count(*) FROM pgalert.alert_dlq WHERE retry_count = 0 AND next_retry_at > now() + interval '50 seconds'";
+    assert_eq!(number(&session, retries).await, 20);
+}
+
 /// Nobody listens: each of a few waits for its second try, and the rest does not fill the driver meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_connection_is_tried_again_by_a_few_and_the_rest_is_deferred() {
@@ -155,6 +176,33 @@ async fn what_is_no_blip_is_not_tried_again_at_once() {
     ];
     once(&mut with("once", &database, &settings)).await;
     assert_eq!((twilio.count(), classes(&session).await), (1, vec!["http.5xx waiting 1".into()]));
+}
+
+/// It may have been acted on: only who can tell a repetition is sent it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_connection_is_tried_again_where_a_repetition_can_be_told() {
+    for (manner, not_again) in [(Manner::Resets, false), (Manner::ResetsAfterRequest, true)] {
+        let (database, session, _) = start().await;
+        let (webhook, twilio) = (Rude::start(manner.clone()).await, Rude::start(manner).await);
+        session.batch_execute("DELETE FROM pgalert.recipients").await.unwrap();
+        add_recipient(&session, "ann", "webhook", &webhook.url()).await;
+        add_recipient(&session, "ann", "sms", "+4915112345678").await;
+        fire(&session, "disk", &["webhook", "sms"]).await;
+        let base = format!("http://{}/", twilio.address);
+        let settings = [
+            QUICK,
+            ("SMS_BASE_URL", base.as_str()),
+            ("SMS_ACCOUNT_SID", "AC1"),
+            ("SMS_SECRET", "x"),
+            ("SMS_FROM", "+12025550123"),
+        ];
+        once(&mut with("once", &database, &settings)).await;
+        assert_eq!(webhook.connections(), 3);
+        // What ends while it is made has carried nothing.
+        assert!(twilio.connections() == 1 || !not_again, "{}", twilio.connections());
+        let letters = "SELECT array_to_string(channels, ' ') || ' ' || error_class FROM pgalert.alert_dlq ORDER BY 1";
+        assert!(texts(&session, letters).await.iter().all(|letter| letter.ends_with(" connect")));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@ use std::{collections::HashMap, process::Command};
 
 use e2e::{
     driver::{once, pgalert, run, Ended},
-    webhook::Answer,
+    webhook::{Answer, Request},
     Cluster, Database, Session, Webhook,
 };
 use serde_json::{json, Value};
@@ -98,6 +98,10 @@ async fn slacks_refusals_are_permanent_throttled_or_wait_for_a_right_token() {
         ),
         (200, r#"{"ok": false, "error": "ratelimited"}"#, "#ops", "slack.ratelimited)"),
         (200, r#"{"ok": false, "error": "internal_error"}"#, "#ops", "(Transient, slack.other)"),
+        (200, r#"{"ok": false}"#, "#ops", "(Transient, slack.other)"),
+        (200, "{}", "#ops", "(Transient, slack.other)"),
+        (200, "[]", "#ops", "(Transient, slack.other)"),
+        (200, "<html>Sign in to this network</html>", "#ops", "(Transient, slack.other)"),
         (404, "no_service", "URL", "(Permanent, slack.no_service)"),
         (410, "channel_is_archived", "URL", "(Permanent, http.410)"),
         (500, "rollup_error", "URL", "(Transient, http.5xx)"),
@@ -112,6 +116,12 @@ async fn slacks_refusals_are_permanent_throttled_or_wait_for_a_right_token() {
         assert!(ended.stderr.contains(class), "{class}: {ended:?}");
         assert!(!ended.stderr.contains("xoxb"), "{ended:?}");
     }
+    // It was accepted, however long the answer that repeats it.
+    let long = format!(r#"{{"ok":true,"message":"{}"}}"#, "x".repeat(99_999));
+    let long: &str = long.leak();
+    slack.answer(move |_| Answer::json(200, long));
+    let ended = send("slack", "#ops", &settings, "down").await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,13 +241,29 @@ async fn the_other_receivers_take_what_they_are_sent() {
         let settings: Vec<(&str, &str)> =
             settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let before = receiver.count();
-        for message in ["down", &long, ""] {
+        for message in
+            ["down", &long, &"漢".repeat(20_000), &"🔥".repeat(10_000), &"\n\"".repeat(9_000), ""]
+        {
             let ended = send(channel, to, &settings, message).await;
             assert_eq!(ended.code, Some(0), "{channel}: {ended:?}");
         }
         for request in &receiver.requests()[before..] {
             schemas::check(channel, &request.body);
             assert_eq!(request.header("content-type"), Some("application/json"));
+        }
+        let body = |request: &Request| request.raw.len();
+        let largest = receiver.requests()[before..].iter().map(body).max().unwrap();
+        match channel {
+            // What each takes, in bytes: of the message, and of a whole request.
+            "ntfy" => {
+                for request in &receiver.requests()[before..] {
+                    let text = request.body["message"].as_str().unwrap();
+                    assert!(text.len() <= 4096 && largest <= 8192, "{} of {largest}", text.len());
+                }
+            }
+            "teams" => assert!(largest <= 28 * 1024, "{largest}"),
+            "pagerduty" => assert!(largest <= 512 * 1024, "{largest}"),
+            _ => {}
         }
         let last = receiver.requests().pop().unwrap();
         if channel == "telegram" {

@@ -108,34 +108,67 @@ fn guarded(database: &Database, mail: &MailServer, ca_file: &str, password: &str
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starttls_and_auth_with_a_ca_of_ones_own() {
+    tls_and_auth("starttls", MailServer::start_guarded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_from_the_first_byte_and_auth_with_a_ca_of_ones_own() {
+    tls_and_auth("tls", MailServer::start_with_implicit_tls).await;
+}
+
+async fn tls_and_auth(security: &str, server: fn(&Authority, &str, &str) -> MailServer) {
     let (database, session) = start().await;
     let folder = &Cluster::shared().folder;
-    let (ours, theirs) =
-        (Authority::new(&folder.join("ca-ours")), Authority::new(&folder.join("ca-theirs")));
-    let mail = MailServer::start_guarded(&ours, "courier", "secret");
+    let authority = |whose: &str| Authority::new(&folder.join(format!("ca-{whose}-{security}")));
+    let (ours, theirs) = (authority("ours"), authority("theirs"));
+    let mail = server(&ours, "courier", "secret");
+    let guarded = |ca_file: &str, password: &str| {
+        let mut command = guarded(&database, &mail, ca_file, password);
+        command.env("PGALERT_EMAIL_SECURITY", security);
+        command
+    };
 
     fire(&session, "wrong-ca", &["email"]).await;
-    once(&mut guarded(&database, &mail, &theirs.file("ca.pem"), "secret")).await;
+    once(&mut guarded(&theirs.file("ca.pem"), "secret")).await;
     fire(&session, "wrong-password", &["email"]).await;
-    once(&mut guarded(&database, &mail, &ours.file("ca.pem"), "guess")).await;
+    once(&mut guarded(&ours.file("ca.pem"), "guess")).await;
     assert_eq!(mail.messages().len(), 0);
     let errors = texts(&session, "SELECT alert_id || ' ' || error_class || ' ' || error_message FROM pgalert.alert_dlq ORDER BY 1").await;
     assert!(errors[0].contains("wrong-ca tls") && errors[0].contains("certificate"), "{errors:?}");
     assert!(errors[1].contains("wrong-password smtp.auth"), "{errors:?}");
     assert!(!errors[1].contains("guess"), "{errors:?}");
 
-    fire(&session, "right", &["email"]).await;
-    assert_eq!(
-        once(&mut guarded(&database, &mail, &ours.file("ca.pem"), "secret"))
-            .await
-            .split(',')
-            .next(),
-        Some("1 delivered")
-    );
+    for id in ["right", "again"] {
+        fire(&session, id, &["email"]).await;
+        let said = once(&mut guarded(&ours.file("ca.pem"), "secret")).await;
+        assert_eq!(said.split(',').next(), Some("1 delivered"));
+    }
     let mails = mail.messages();
-    assert_eq!(mails.len(), 1);
-    assert_eq!(
-        (&mails[0]["tls"], &mails[0]["authenticated"]),
-        (&Value::from(true), &Value::from(true))
-    );
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[0]["authenticated"], true);
+    assert_eq!(mails[0]["tls"], security == "starttls", "as aiosmtpd counts it");
+}
+
+/// Its domain is written as DNS has it; what stands before the "@" is for a server that says that it takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_beyond_ascii_is_sent_to_or_refused_for_good() {
+    let (database, session) = start().await;
+    let mail = MailServer::start();
+    add_recipient(&session, "ann", "email", "Ännchen <ann@bücher.example>").await;
+    add_recipient(&session, "ann", "email", "jörg@example.org").await;
+    fire(&session, "disk", &["email"]).await;
+    let mut command = pgalert_with_mail("once", &database, &mail);
+    once(command.env("PGALERT_EMAIL_FROM", "Alerts <alerts@bücher.example>")).await;
+    let mut to: Vec<Value> = mail.messages().iter().map(|mail| mail["rcpt_tos"].clone()).collect();
+    to.sort_by_key(Value::to_string);
+    assert_eq!(to, [json!(["ann@example.org"]), json!(["ann@xn--bcher-kva.example"])]);
+    assert_eq!(mail.messages()[0]["mail_from"], "alerts@xn--bcher-kva.example");
+    let letters = texts(
+        &session,
+        "SELECT concat_ws(' ', state, error_class, error_message) FROM pgalert.alert_dlq",
+    )
+    .await;
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].starts_with("permanent bad_address email: the address has"), "{letters:?}");
+    assert!(letters[0].contains("SMTPUTF8") && !letters[0].contains("jörg"), "{letters:?}");
 }

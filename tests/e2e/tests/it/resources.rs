@@ -106,3 +106,36 @@ async fn memory_stays_bounded_with_5000_messages_of_500_kb_waiting() {
     say(&format!("5,000 messages of 500 kB waiting: the driver took {most} MB at most"));
     assert!(most < LIMIT_MB, "{most} MB");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_stays_bounded_with_messages_for_a_thousand_addresses() {
+    /// Each address of each message is kept: 100 bytes a million times, and as much in a claim's rows. Those that wait are few.
+    const LIMIT_MB: u64 = 600;
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let webhook = Webhook::start().await;
+    webhook.answer(|_| Answer::after(Duration::from_millis(500)));
+    let add = "SELECT count(pgalert.add_recipient('ann', 'webhook', $1 || n)) FROM generate_series(1, 1000) n";
+    session.query(add, &[&format!("{}to/", webhook.base())]).await.unwrap();
+    let fire = "SELECT count(pgalert.deliver_alert(jsonb_build_object('id', n, 'channels', '[\"webhook\"]'::jsonb), 'ann', n::text))
+                FROM generate_series(1, 1000) n";
+    session.query(fire, &[]).await.unwrap();
+    let mut command = pgalert("run", &database);
+    // None is put off.
+    command.env("PGALERT_LIMITS_MAX_WAIT", "24h").env("PGALERT_WORKER_LEASE", "60s");
+    let driver = Driver::start(&mut command);
+    until("it has sent 1500 times", 2 * LIMIT, async || {
+        let count = webhook.count();
+        if count >= 1500 {
+            Ok(())
+        } else {
+            Err(count)
+        }
+    })
+    .await;
+    let most = memory(&driver, "VmHWM");
+    say(&format!(
+        "1,000 messages for 1,000 addresses each waiting: the driver took {most} MB at most"
+    ));
+    assert!(most < LIMIT_MB, "{most} MB");
+}

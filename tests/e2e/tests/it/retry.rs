@@ -1,5 +1,7 @@
 //! A delivery that fails is a dead letter with its next time; only what failed is tried again.
 
+use std::collections::BTreeSet;
+
 use e2e::{
     driver::{once, pgalert},
     webhook::Answer,
@@ -144,6 +146,69 @@ async fn only_the_recipient_that_failed_is_tried_again() {
         "1 delivered, 0 failed, 0 deferred, 0 skipped"
     );
     assert_eq!((webhook.count(), other.count()), (1, 2));
+}
+
+/// A user of a thousand addresses, each with an outcome of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_thousand_recipients_those_that_failed_are_tried_again() {
+    let (database, webhook) = (Cluster::shared().database().await, Webhook::start().await);
+    let session = database.connect().await;
+    let add = "SELECT count(pgalert.add_recipient('ann', 'webhook', $1 || n)) FROM generate_series(1, 1000) n";
+    // A second time, which adds nothing.
+    for _ in 0..2 {
+        session.query(add, &[&format!("{}to/", webhook.base())]).await.unwrap();
+    }
+    webhook.answer(|request| match request.path.ends_with("00") {
+        true => Answer::status(500),
+        false => Answer::OK,
+    });
+    fire(&session, "disk", &["webhook"]).await;
+    assert_eq!(
+        once(pgalert("once", &database).env("PGALERT_LIMITS_MAX_WAIT", "10m")).await,
+        "0 delivered, 1 failed, 0 deferred, 0 skipped"
+    );
+    let paths = |from: usize| -> BTreeSet<String> {
+        webhook.requests()[from..].iter().map(|request| request.path.clone()).collect()
+    };
+    assert_eq!((webhook.count(), paths(0).len()), (1000, 1000));
+    webhook.answer(|_| Answer::OK);
+    make_due(&session).await;
+    assert_eq!(
+        once(&mut pgalert("once", &database)).await,
+        "1 delivered, 0 failed, 0 deferred, 0 skipped"
+    );
+    let expected: BTreeSet<String> = (1..=10).map(|n| format!("/to/{n}00")).collect();
+    assert_eq!((webhook.count(), paths(1000)), (1010, expected));
+}
+
+/// By which PagerDuty knows that a repetition is no second incident.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dedup_key_stays_the_same_over_retries() {
+    let (database, session, pagerduty) = start().await;
+    session.execute("SELECT pgalert.add_channel('pagerduty')", &[]).await.unwrap();
+    add_recipient(&session, "ann", "pagerduty", "0123456789abcdef0123456789abcdef").await;
+    let once = async || {
+        let mut command = pgalert("once", &database);
+        command
+            .env("PGALERT_CHANNELS_PAGERDUTY_ENABLED", "true")
+            .env("PGALERT_CHANNELS_PAGERDUTY_URL", pagerduty.base())
+            .env("PGALERT_WORKER_QUICK_RETRIES", "10ms");
+        once(&mut command).await
+    };
+    pagerduty.answer(|_| Answer::status(502));
+    fire(&session, "disk", &["pagerduty"]).await;
+    once().await;
+    make_due(&session).await;
+    pagerduty.answer(|_| Answer::status(202));
+    assert_eq!(once().await, "1 delivered, 0 failed, 0 deferred, 0 skipped");
+    let requests = pagerduty.requests();
+    assert_eq!(requests.len(), 3, "two at once, and one when it was due");
+    let key = requests[0].body["dedup_key"].as_str().unwrap();
+    assert!(requests.iter().all(|request| request.body["dedup_key"] == key));
+    assert_eq!(
+        texts(&session, "SELECT delivery_key::text FROM pgalert.alert_deliveries").await,
+        [key]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

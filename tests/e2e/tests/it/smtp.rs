@@ -1,8 +1,13 @@
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use e2e::{
     driver::{once, pgalert},
-    smtp::{Fault, FaultySmtp},
+    say,
+    smtp::{injector, Fault, FaultySmtp},
+    tools::Authority,
     within, Cluster, Database, Session,
 };
 
@@ -70,6 +75,7 @@ async fn what_breaks_off_or_stalls_waits_and_comes_under_the_same_id() {
         Fault::Greeting("220"),
         Fault::Greeting("HTTP/1.1 400 Bad Request"),
         Fault::Greeting("421 4.3.2 shutting down"),
+        Fault::Greeting("554 5.7.1 this machine is on a list"),
     ] {
         let (database, session) = start().await;
         let server = FaultySmtp::start(fault).await;
@@ -130,4 +136,81 @@ async fn a_connection_is_kept_for_the_next_mail() {
     }
     once(once_to(&database, &server).env("PGALERT_EMAIL_CONCURRENCY", "1")).await;
     assert_eq!((server.mails().len(), server.sessions()), (3, 1));
+}
+
+/// The mail's end is written apart from it, and would wait for the server's delayed acknowledgement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mails_end_waits_for_nothing() {
+    const MAILS: usize = 100;
+    let (database, session) = start().await;
+    let server = FaultySmtp::start(Fault::None).await;
+    for number in 0..MAILS {
+        fire(&session, &number.to_string(), &["email"]).await;
+    }
+    let mut command = once_to(&database, &server);
+    command.env("PGALERT_EMAIL_CONCURRENCY", "1").env("PGALERT_LIMITS_MAX_WAIT", "10m");
+    once(&mut command).await;
+    let mut pauses = server.pauses();
+    assert_eq!(pauses.len(), MAILS);
+    pauses.sort_unstable();
+    say(&format!("a mail's end comes {:?} after its beginning", pauses[MAILS / 2]));
+    assert!(pauses[MAILS / 2] < Duration::from_millis(20), "{pauses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_told_though_the_server_does_not_answer_the_farewell() {
+    for (command, words, letter) in [
+        ("EHLO", "554 5.7.1 not from there", "disk waiting smtp.session"),
+        ("AUTH", "535 5.7.8 no such user", "disk waiting smtp.auth"),
+        ("MAIL", "450 4.7.1 greylisted", "disk waiting smtp.4xx"),
+        ("RCPT", "550 5.1.1 no such user", "disk permanent smtp.5xx"),
+        ("", "554 5.6.0 looks like spam", "disk permanent smtp.5xx"),
+    ] {
+        let (database, session) = start().await;
+        let server = FaultySmtp::start(Fault::DeafAfter(command, words)).await;
+        fire(&session, "disk", &["email"]).await;
+        let mut driver = once_to(&database, &server);
+        driver.env("PGALERT_EMAIL_TIMEOUT", "20s");
+        if command == "AUTH" {
+            driver.env("PGALERT_EMAIL_USERNAME", "ann").env("PGALERT_EMAIL_PASSWORD", "guess");
+        }
+        let began = Instant::now();
+        once(&mut driver).await;
+        assert!(began.elapsed() < Duration::from_secs(15), "{command}: {:?}", began.elapsed());
+        assert_eq!(texts(&session, LETTERS).await, [letter], "{command}");
+        let errors = texts(&session, ERRORS).await;
+        assert!(errors[0].contains(&words[4..]), "{errors:?}");
+    }
+}
+
+/// Nobody on the way can answer in the server's stead what is said to it under TLS.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_tls_is_no_answer_to_what_is_said_under_it() {
+    let (database, session) = start().await;
+    let authority = Authority::new(&Cluster::shared().folder.join("injected-ca"));
+    let port = injector(&authority).await;
+    fire(&session, "disk", &["email"]).await;
+    let mut driver = pgalert("once", &database);
+    driver
+        .env("PGALERT_EMAIL_HOST", "localhost")
+        .env("PGALERT_EMAIL_PORT", port.to_string())
+        .env("PGALERT_EMAIL_CA_FILE", authority.file("ca.pem"))
+        .env("PGALERT_EMAIL_FROM", "alerts@example.com")
+        .env("PGALERT_EMAIL_TIMEOUT", "5s");
+    assert_eq!(once(&mut driver).await, "0 delivered, 1 failed, 0 deferred, 0 skipped");
+    let letters = texts(&session, LETTERS).await;
+    assert!(letters[0].starts_with("disk waiting "), "{letters:?}");
+}
+
+/// The server writes the address as it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_the_server_quotes_is_in_no_error() {
+    let (database, session) = start().await;
+    add_recipient(&session, "ann", "email", "Ann Lee <Ann.Lee@Example.org>").await;
+    let server =
+        FaultySmtp::start(Fault::AfterData("554 5.1.1 <ann.lee@EXAMPLE.org>: who is it?")).await;
+    fire(&session, "disk", &["email"]).await;
+    once(&mut once_to(&database, &server)).await;
+    let errors = texts(&session, ERRORS).await;
+    assert!(errors.iter().any(|error| error.contains("5.1.1 <********>: who")), "{errors:?}");
 }

@@ -7,13 +7,14 @@ use std::{
 
 use e2e::{
     driver::{once, pgalert, run, Ended},
+    mortal::Mortal,
     rude::{Manner, Rude, OK},
     tools::{free_port, Authority},
     webhook::Answer,
-    Cluster, Database, Webhook,
+    Cluster, Database, Driver, Webhook,
 };
 
-use crate::common::{add_recipient, fire, number, texts};
+use crate::common::{add_recipient, fire, number, texts, until_delivered, LIMIT};
 
 /// `pgalert test` of a webhook, which needs no database.
 fn test_command(url: &str) -> Command {
@@ -51,6 +52,7 @@ async fn who_does_not_answer_well_is_told_by_a_class() {
         (Says("HTTP/1.1 404 No\r\n\r\n".into()), "Permanent, http.4xx"),
         (Says("HTTP/1.1 410 Gone\r\n\r\n".into()), "Permanent, http.410"),
         (Endless("HTTP/1.1 500 Oh\r\n\r\n"), "Transient, http.5xx"),
+        (EndlessChunks("HTTP/1.1 500 Oh\r\n"), "Transient, http.5xx"),
         (EndlessTrickle("HTTP/1.1 400 No\r\n\r\n"), "Permanent, http.4xx"),
     ] {
         let server = Rude::start(manner.clone()).await;
@@ -67,7 +69,12 @@ async fn who_does_not_answer_well_is_told_by_a_class() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accepted_message_is_accepted_whatever_follows() {
-    for manner in [Manner::Endless(OK), Manner::EndlessTrickle(OK), Manner::Says(OK.into())] {
+    for manner in [
+        Manner::Endless(OK),
+        Manner::EndlessChunks("HTTP/1.1 200 OK\r\n"),
+        Manner::EndlessTrickle(OK),
+        Manner::Says(OK.into()),
+    ] {
         let server = Rude::start(manner.clone()).await;
         let began = Instant::now();
         let ended = run(&mut test_command(&server.url())).await;
@@ -188,4 +195,26 @@ async fn an_error_keeps_500_characters_of_what_was_said_and_nothing_of_the_addre
     assert_eq!(longest, 500);
     let errors = texts(&session, "SELECT error_message FROM pgalert.alert_dlq").await;
     assert!(!errors[0].contains("T0KEN") && errors[0].contains("üüü"), "{errors:?}");
+}
+
+/// Requests share a connection of HTTP/2, so that without a look at it each would be lost until the system gives it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_in_silence_costs_no_message() {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let authority = Authority::new(&Cluster::shared().folder.join("h2-ca"));
+    let server = Mortal::start(&authority, 1).await;
+    let url = format!("https://localhost:{}/hook", server.port);
+    add_recipient(&session, "ann", "webhook", &url).await;
+    let mut command = pgalert("run", &database);
+    command
+        .env("PGALERT_HTTP_CA_FILE", authority.file("ca.pem"))
+        .env("PGALERT_HTTP_TIMEOUT", "3s")
+        .env("PGALERT_WORKER_QUICK_RETRIES", "10ms");
+    let _driver = Driver::start(&mut command);
+    for (id, count) in [("first", 1), ("second", 2)] {
+        fire(&session, id, &["webhook"]).await;
+        until_delivered(&database, count, LIMIT).await;
+    }
+    assert_eq!(server.connections(), 2);
 }

@@ -26,6 +26,9 @@ createdb bench
 sql -c 'CREATE EXTENSION pgalert' -f "$here/prepare.sql"
 "$pgbench" -n -T 12 -c 1 -f "$here/single.sql" bench >/dev/null 2>&1  # nobody listens: after ten seconds nobody is notified
 echo "PostgreSQL $(sql -c 'SHOW server_version'), $(nproc) cores, $(awk '/MemTotal/ { printf "%d GiB", $2 / 1048576 }' /proc/meminfo)"
+# What a commit waits for, and so most of what a raw INSERT costs.
+as_server "$("$pg_config" --bindir)/pg_test_fsync" --secs-per-test=1 --filename="$cluster/data/fsync" 2>/dev/null |
+  awk '$1 == "fdatasync" { print "a commit waits " $4 " µs for the disk"; exit }'
 line 'figure' 'pgalert' 'beside' 'ratio'
 
 raw_rates=()

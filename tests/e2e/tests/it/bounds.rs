@@ -53,6 +53,11 @@ async fn classes(session: &Session) -> Vec<String> {
 
 const QUICK: (&str, &str) = ("WORKER_QUICK_RETRIES", "50ms,100ms");
 
+fn with_sms(base: &str) -> [(&str, &str); 5] {
+    let (account, secret) = (("SMS_ACCOUNT_SID", "AC1"), ("SMS_SECRET", "x"));
+    [QUICK, ("SMS_BASE_URL", base), account, secret, ("SMS_FROM", "+12025550123")]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blip_is_not_a_failure() {
     for first in [
@@ -167,14 +172,7 @@ async fn what_is_no_blip_is_not_tried_again_at_once() {
     add_recipient(&session, "ann", "sms", "+4915112345678").await;
     fire(&session, "disk", &["sms"]).await;
     let base = twilio.base();
-    let settings = [
-        QUICK,
-        ("SMS_BASE_URL", base.as_str()),
-        ("SMS_ACCOUNT_SID", "AC1"),
-        ("SMS_SECRET", "x"),
-        ("SMS_FROM", "+12025550123"),
-    ];
-    once(&mut with("once", &database, &settings)).await;
+    once(&mut with("once", &database, &with_sms(&base))).await;
     assert_eq!((twilio.count(), classes(&session).await), (1, vec!["http.5xx waiting 1".into()]));
 }
 
@@ -189,19 +187,12 @@ async fn a_reset_connection_is_tried_again_where_a_repetition_can_be_told() {
         add_recipient(&session, "ann", "sms", "+4915112345678").await;
         fire(&session, "disk", &["webhook", "sms"]).await;
         let base = format!("http://{}/", twilio.address);
-        let settings = [
-            QUICK,
-            ("SMS_BASE_URL", base.as_str()),
-            ("SMS_ACCOUNT_SID", "AC1"),
-            ("SMS_SECRET", "x"),
-            ("SMS_FROM", "+12025550123"),
-        ];
-        once(&mut with("once", &database, &settings)).await;
+        once(&mut with("once", &database, &with_sms(&base))).await;
         assert_eq!(webhook.connections(), 3);
         // What ends while it is made has carried nothing.
         assert!(twilio.connections() == 1 || !not_again, "{}", twilio.connections());
         let letters = "SELECT array_to_string(channels, ' ') || ' ' || error_class FROM pgalert.alert_dlq ORDER BY 1";
-        assert!(texts(&session, letters).await.iter().all(|letter| letter.ends_with(" connect")));
+        assert_eq!(texts(&session, letters).await, ["sms webhook connect"]);
     }
 }
 

@@ -79,16 +79,16 @@ CREATE FUNCTION _lane_name(lane smallint) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT CASE lane WHEN 0 THEN 'high' WHEN 1 THEN 'normal' WHEN 2 THEN 'low' END $$;
 
--- Fields of an alert, or of an element of deliver_alerts(), that are text where they are given. A user may be a number.
-CREATE FUNCTION _check_text_fields(objects jsonb[]) RETURNS void
+-- Fields of an alert's data that are text where they are given. A user may be a number.
+CREATE FUNCTION _check_text_fields(alert_data jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 AS $$
 DECLARE
   wrong record;
 BEGIN
-  SELECT f.name, jsonb_typeof(o -> f.name) AS kind INTO wrong
-  FROM unnest(objects) o CROSS JOIN unnest('{user_id,message,priority,dedup_key,dedup_window,expires_at,traceparent}'::text[]) AS f (name)
-  WHERE jsonb_typeof(o -> f.name) NOT IN ('string', 'null') AND NOT (f.name = 'user_id' AND jsonb_typeof(o -> f.name) = 'number')
+  SELECT f.name, jsonb_typeof(alert_data -> f.name) AS kind INTO wrong
+  FROM unnest('{user_id,message,priority,dedup_key,expires_at,traceparent}'::text[]) AS f (name)
+  WHERE jsonb_typeof(alert_data -> f.name) NOT IN ('string', 'null') AND NOT (f.name = 'user_id' AND jsonb_typeof(alert_data -> f.name) = 'number')
   LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION '% must be text', wrong.name USING ERRCODE = 'invalid_parameter_value',

@@ -13,55 +13,72 @@ CREATE TYPE firing AS (
   channels      text[],
   content_hash  text,
   content_key   uuid,
-  content_until timestamptz,
-  day_keys      uuid[],
-  day_until     timestamptz,
   expires_at    timestamptz,
   traceparent   text,
   alert_data    jsonb
 );
 COMMENT ON TYPE firing IS 'One element of deliver_alerts() that is checked and not yet decided.';
 
--- Checks elements and gives them their keys, in their order. Raises the first fault as deliver_alert would.
-CREATE FUNCTION _prepare_firings(alerts jsonb[], at timestamptz) RETURNS firing[]
+-- Arrays have an element for each firing, but for day_keys: of each firing as many as its daily limit.
+CREATE TYPE bulk_call AS (
+  each           firing[],
+  asked          boolean[],      -- deduplication is: it has not ended yet
+  message_keys   uuid[],
+  content_keys   uuid[],
+  content_until  timestamptz[],
+  day_keys       uuid[],
+  daily_limits   integer[],
+  day_until      timestamptz,
+  in_app         boolean         -- at least one asks for it
+);
+COMMENT ON TYPE bulk_call IS 'The elements of a call of deliver_alerts(), and what deduplication needs to know of them.';
+
+-- Checks elements and gives them their keys, in their order. Raises a fault as deliver_alert would.
+CREATE FUNCTION _prepare_firings(alerts jsonb[], at timestamptz) RETURNS bulk_call
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  firings firing[];
-  named   record;
+  call bulk_call;
+  user_ids text[];
+  alert_ids text[];
+  builtin  boolean;
+  windows  boolean;
+  day      text;
 BEGIN
-  PERFORM _check_text_fields(alerts);
-  FOR named IN SELECT DISTINCT unnest(alerts) -> 'alert' ->> 'priority' AS priority LOOP
-    PERFORM _delivery_context(coalesce(named.priority, 'normal'));  -- refuses an unknown policy
-  END LOOP;
   WITH context AS MATERIALIZED (  -- looked up once, not for each element
     SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x
   )
-  SELECT array_agg(ROW(
-      f.ordinal,
-      CASE WHEN f.channels = '{}' THEN 'no_channels' WHEN f.expires_at <= at THEN 'expired' END,
-      f.message_key, f.alert_id, f.alert_name, f.user_id, f.message, f.priority, c.lane, f.channels, f.content_hash,
-      CASE WHEN f.keep_for > '0' OR f.keep_for IS NULL AND c.dedup_window > '0' THEN f.content_key END,
-      at + coalesce(f.keep_for, c.dedup_window), _day_keys(f.user_id, f.alert_id, c.day, c.daily_limit), c.day_end, f.expires_at,
-      f.traceparent, f.alert_data)::firing)
-  INTO firings
-  FROM (SELECT e.ordinal, e.user_id, e.message, e.traceparent, (e.element ->> 'dedup_window')::interval AS keep_for,
-               (e.fired).alert_id, (e.fired).alert_name, (e.fired).priority, (e.fired).channels, (e.fired).content_hash,
-               (e.fired).content_key, (e.fired).message_key, (e.fired).expires_at::timestamptz,
-               _alert_data(e.element -> 'alert', e.user_id, e.message) AS alert_data
-        FROM (SELECT u.*, _read_alert(u.element -> 'alert', u.user_id, u.message, u.traceparent, false) AS fired
-              FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
-                           element ->> 'traceparent' AS traceparent
-                    FROM unnest(alerts) WITH ORDINALITY AS u (element, ordinal) OFFSET 0) AS u OFFSET 0) AS e OFFSET 0) AS f
-  CROSS JOIN LATERAL (SELECT * FROM context c WHERE c.name = f.priority OFFSET 0) AS c;  -- which keeps their order
-  PERFORM _check_window((element ->> 'dedup_window')::interval) FROM unnest(alerts) element WHERE element ? 'dedup_window';
-  PERFORM _check_channels(array_agg(DISTINCT name)) FROM unnest(firings) f, unnest(f.channels) name;
-  RETURN firings;
+  SELECT array_agg(ROW(f.ordinal, f.ended, f.message_key, f.alert_id, f.alert_name, f.user_id, f.message, f.priority, f.lane, f.channels,
+                       f.content_hash, f.key, f.until, f.traceparent, _alert_data(f.element -> 'alert', f.user_id, f.message))::firing),
+         array_agg(f.ended IS NULL), array_agg(f.message_key), array_agg(f.key),
+         array_agg(at + f.keep_for), array_agg(f.daily_limit), max(f.day_end), max(f.day), bool_or('inapp' = ANY (f.channels)),
+         array_agg(f.user_id), array_agg(f.alert_id), bool_and(f.builtin), bool_or(f.dedup_window IS NOT NULL)
+  INTO call.each, call.asked, call.message_keys, call.content_keys, call.content_until, call.daily_limits,
+       call.day_until, day, call.in_app, user_ids, alert_ids, builtin, windows
+  FROM (SELECT e.*, CASE WHEN e.keep_for > '0' THEN e.content_key END AS key,
+               CASE WHEN e.channels = '{}' THEN 'no_channels' WHEN e.until <= at THEN 'expired' END AS ended
+        FROM (SELECT r.*, c.lane, c.daily_limit, c.day, c.day_end, coalesce(r.dedup_window::interval, c.dedup_window) AS keep_for,
+                     r.expires_at::timestamptz AS until
+              FROM ROWS FROM (unnest(alerts), _read_firings(alerts)) WITH ORDINALITY
+                AS r (element, alert_id, alert_name, user_id, message, priority, channels, builtin, content_hash, content_key, message_key,
+                      dedup_window, expires_at, traceparent, ordinal)
+              CROSS JOIN LATERAL (SELECT * FROM context c WHERE c.name = r.priority OFFSET 0) AS c OFFSET 0) AS e OFFSET 0) AS f;  -- which keeps their order
+  IF coalesce(cardinality(call.each), 0) < cardinality(alerts) THEN
+    PERFORM _delivery_context(r.priority) FROM _read_firings(alerts) r;  -- refuses an unknown policy
+  END IF;
+  IF NOT builtin THEN
+    PERFORM _check_channels(array_agg(DISTINCT name)) FROM unnest(call.each) f, unnest(f.channels) name;
+  END IF;
+  IF windows THEN
+    PERFORM _check_window((element ->> 'dedup_window')::interval) FROM unnest(alerts) element;
+  END IF;
+  call.day_keys := _day_keys(user_ids, alert_ids, day, call.daily_limits);
+  RETURN call;
 END
 $$;
 
 -- The same, naming the element at fault. The block writes nothing, so it costs no transaction id.
-CREATE FUNCTION _prepare_firings_named(alerts jsonb[], at timestamptz) RETURNS firing[]
+CREATE FUNCTION _prepare_firings_named(alerts jsonb[], at timestamptz) RETURNS bulk_call
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -98,124 +115,131 @@ BEGIN
 END
 $$;
 
+-- Decides one after the other: 0 admitted, 1 duplicate, 2 capped; -1 what is not asked. held: keys that others hold. reserved_...: what a firing
+-- that is admitted is to reserve.
+CREATE FUNCTION _admit(asked boolean[], content_keys uuid[], day_keys uuid[], daily_limits integer[], held uuid[],
+  OUT verdicts integer[], OUT reserved_contents uuid[], OUT reserved_days uuid[])
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_admit_wrapper';
+
+-- Decides, and reserves the keys of what is admitted. day_keys: of each firing the one that it has reserved.
+CREATE FUNCTION _reserve(call bulk_call, at timestamptz, OUT verdicts integer[], OUT day_keys uuid[])
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  held         uuid[];
+  some_expired boolean;  -- keys that are wanted have run out, and are not purged yet
+  admitted     record;
+BEGIN
+  LOOP
+    SELECT array_agg(k.key) FILTER (WHERE k.until > at), bool_or((k.until > at) IS NOT TRUE) INTO held, some_expired
+    FROM (SELECT c.content_key AS key, c.content_until AS until FROM dedup_keys c WHERE c.content_key = ANY (call.content_keys)
+          UNION ALL
+          SELECT d.day_key, d.day_until FROM dedup_keys d WHERE d.day_key = ANY (call.day_keys)) AS k;
+    admitted := _admit(call.asked, call.content_keys, call.day_keys, call.daily_limits, held);
+    -- Where another session has won a key since the look, all of it is undone and decided again: whoever waits with keys in hand, for
+    -- keys that come before them, may wait for ever.
+    BEGIN
+      IF some_expired THEN
+        PERFORM _free_expired(admitted.reserved_days, admitted.reserved_contents, at);
+      END IF;
+      INSERT INTO dedup_keys (day_key, day_until, owner)
+      SELECT k.key, call.day_until, k.owner FROM unnest(admitted.reserved_days, call.message_keys) AS k (key, owner)
+      WHERE k.key IS NOT NULL ORDER BY k.key;
+      INSERT INTO dedup_keys (content_key, content_until, owner)
+      SELECT k.key, k.until, k.owner FROM unnest(admitted.reserved_contents, call.content_until, call.message_keys) AS k (key, until, owner)
+      WHERE k.key IS NOT NULL ORDER BY k.key;
+      verdicts := admitted.verdicts;
+      day_keys := admitted.reserved_days;
+      RETURN;
+    EXCEPTION WHEN unique_violation THEN
+      IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'could not serialize access due to concurrent update' USING ERRCODE = 'serialization_failure',
+          DETAIL = 'Another transaction has fired the same since this one began.', HINT = 'The transaction might succeed if retried.';
+      END IF;
+    END;
+  END LOOP;
+END
+$$;
+
 CREATE FUNCTION deliver_alerts(alerts jsonb[]) RETURNS TABLE (ordinal integer, status text, delivery_key uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
-  SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-  undecided CONSTANT integer := -3;
-  not_asked CONSTANT integer := -4;
-  started   timestamptz := clock_timestamp();
-  firings   firing[];
-  verdicts  integer[];  -- for each firing the place in the day that it was admitted to, -1 duplicate, -2 capped, or one of the two above
-  hoped     integer[];  -- the same, if no other session is faster
-  some_expired boolean;  -- keys that are wanted have run out, and are not purged yet
-  wanted    bigint;
-  got       bigint;
+  started    timestamptz := clock_timestamp();
+  call       bulk_call;
+  firings    firing[];
+  verdicts   integer[];
+  day_keys   uuid[];
   deliveries bigint;
 BEGIN
   IF alerts IS NULL OR array_ndims(alerts) > 1 THEN
     RAISE EXCEPTION 'alerts must be an array of one dimension' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = CASE WHEN alerts IS NULL THEN 'It is NULL.' ELSE format('It has %s dimensions.', array_ndims(alerts)) END,
       HINT = 'Each element is {"alert": {...}, "user_id": "...", "message": "..."}.';
+  ELSIF alerts = '{}' THEN
+    RETURN;
   END IF;
-  firings := _prepare_firings_named(alerts, started);
-  verdicts := ARRAY(SELECT CASE WHEN f.ended IS NULL THEN undecided ELSE not_asked END FROM unnest(firings) f);
+  call := _prepare_firings_named(alerts, started);
+  firings := call.each;
+  SELECT r.verdicts, r.day_keys INTO verdicts, day_keys FROM _reserve(call, started) r;
 
-  WHILE undecided = ANY (verdicts) LOOP
-    SELECT _admit(verdicts, undecided, array_agg(f.content_key), array_agg(coalesce(f.content_taken_until > started, false)),
-                  array_agg(f.day_keys[1]), array_agg(coalesce(cardinality(f.day_keys), 0)), array_agg(f.days[1])),
-           bool_or(f.content_taken_until <= started OR f.days[2] > 0)
-    INTO hoped, some_expired
-    FROM (SELECT f.content_key, f.day_keys,
-                 (SELECT k.content_until FROM dedup_keys k WHERE k.content_key = f.content_key) AS content_taken_until,
-                 (SELECT ARRAY[coalesce(bit_or(1::bigint << (d.place - 1)::integer) FILTER (WHERE d.taken_until > started), 0),
-                               count(*) FILTER (WHERE d.taken_until <= started)]
-                  FROM (SELECT u.place, (SELECT k.day_until FROM dedup_keys k WHERE k.day_key = u.key) AS taken_until
-                        FROM unnest(f.day_keys) WITH ORDINALITY AS u (key, place) OFFSET 0) AS d) AS days  -- bits of the places taken, how many have expired
-          FROM unnest(firings) f OFFSET 0) AS f;
-    -- Where another session has won a key since the look, all of it is undone and decided again: whoever waits with keys in hand, for
-    -- keys that come before them, may wait for ever.
-    BEGIN
-      IF some_expired THEN
-        PERFORM _free_expired(array_agg(f.day_keys[hoped[f.ordinal]]), array_agg(f.content_key), started)
-        FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0;
-      END IF;
-
-      WITH hopeful AS MATERIALIZED (
-        SELECT f.message_key, f.day_keys[hoped[f.ordinal]] AS day_key, f.day_until, f.content_key, f.content_until
-        FROM unnest(firings) f WHERE verdicts[f.ordinal] = undecided AND hoped[f.ordinal] >= 0
-      ), reserved AS (
-        INSERT INTO dedup_keys (day_key, day_until, content_key, content_until, owner)
-        SELECT k.day_key, k.day_until, k.content_key, k.content_until, k.owner
-        FROM (SELECT h.day_key, h.day_until, NULL::uuid AS content_key, NULL::timestamptz AS content_until, h.message_key AS owner
-              FROM hopeful h WHERE h.day_key IS NOT NULL
-              UNION ALL
-              SELECT NULL, NULL, h.content_key, h.content_until, h.message_key FROM hopeful h WHERE h.content_key IS NOT NULL) AS k
-        ORDER BY k.day_key NULLS LAST, k.content_key
-        ON CONFLICT DO NOTHING
-        RETURNING 1
-      )
-      SELECT (SELECT count(h.day_key) + count(h.content_key) FROM hopeful h), (SELECT count(*) FROM reserved) INTO wanted, got;
-
-      IF wanted > got THEN
-        RAISE SQLSTATE 'PA003';
-      END IF;
-      verdicts := hoped;
-    EXCEPTION WHEN SQLSTATE 'PA003' THEN
-      NULL;
-    END;
-  END LOOP;
-
-  INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
-  SELECT f.alert_id, f.user_id, CASE verdicts[f.ordinal] WHEN -1 THEN 'duplicate' ELSE 'capped' END, f.content_hash
-  FROM unnest(firings) f WHERE f.ended IS NULL AND verdicts[f.ordinal] < 0;
-
-  INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
-                         delivery_key, accepted_at, expires_at, traceparent)
-  SELECT f.alert_id, f.user_id, f.alert_data, _expired_before_sending(), 'expired', 'expired', f.channels, f.priority,
-         f.content_hash, f.message_key, started, f.expires_at, f.traceparent
-  FROM unnest(firings) f WHERE f.ended = 'expired';
-
-  INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
-  SELECT f.user_id, f.alert_id, f.alert_name, f.message, f.priority, f.message_key
-  FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND 'inapp' = ANY (f.channels);
-  IF FOUND THEN
-    PERFORM _wake_inbox(u.user_id)
-    FROM (SELECT DISTINCT f.user_id FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND 'inapp' = ANY (f.channels)) u;
+  IF 1 = ANY (verdicts) OR 2 = ANY (verdicts) THEN
+    INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
+    SELECT f.alert_id, f.user_id, CASE verdicts[f.ordinal] WHEN 1 THEN 'duplicate' ELSE 'capped' END, f.content_hash
+    FROM unnest(firings) f WHERE verdicts[f.ordinal] > 0;
   END IF;
 
-  INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-  SELECT f.alert_id, f.user_id, f.content_hash, '["inapp"]', f.message_key, 1, f.priority, started
-  FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND f.channels = '{inapp}';
-  GET DIAGNOSTICS deliveries = ROW_COUNT;
-  PERFORM _next_segment(deliveries);
+  IF false = ANY (call.asked) THEN
+    INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
+                           delivery_key, accepted_at, expires_at, traceparent)
+    SELECT f.alert_id, f.user_id, f.alert_data, _expired_before_sending(), 'expired', 'expired', f.channels, f.priority,
+           f.content_hash, f.message_key, started, f.expires_at, f.traceparent
+    FROM unnest(firings) f WHERE f.ended = 'expired';
+  END IF;
+
+  IF call.in_app THEN
+    INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
+    SELECT f.user_id, f.alert_id, f.alert_name, f.message, f.priority, f.message_key
+    FROM unnest(firings) f WHERE verdicts[f.ordinal] = 0 AND 'inapp' = ANY (f.channels);
+    IF FOUND THEN
+      PERFORM _wake_inbox(u.user_id)
+      FROM (SELECT DISTINCT f.user_id FROM unnest(firings) f WHERE verdicts[f.ordinal] = 0 AND 'inapp' = ANY (f.channels)) u;
+    END IF;
+
+    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+    SELECT f.alert_id, f.user_id, f.content_hash, '["inapp"]', f.message_key, 1, f.priority, started
+    FROM unnest(firings) f WHERE verdicts[f.ordinal] = 0 AND f.channels = '{inapp}';
+    GET DIAGNOSTICS deliveries = ROW_COUNT;
+    PERFORM _next_segment(deliveries);
+  END IF;
 
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
   SELECT (SELECT _outbox_slot()), f.lane, _install_id(), f.message_key, f.alert_id, f.user_id, f.priority,
          array_remove(f.channels, 'inapp'), CASE WHEN 'inapp' = ANY (f.channels) THEN '{inapp}' ELSE '{}' END::text[],
-         f.content_hash, f.content_key, f.day_keys[verdicts[f.ordinal]], pg_column_size(f.alert_data), started, started,
+         f.content_hash, f.content_key, f.day_key, pg_column_size(f.alert_data), started, started,
          f.expires_at, f.traceparent, f.alert_data
-  FROM unnest(firings) f WHERE verdicts[f.ordinal] >= 0 AND f.channels <> '{inapp}'
-  ORDER BY f.ordinal;
+  FROM unnest(firings, day_keys)
+    AS f (ordinal, ended, message_key, alert_id, alert_name, user_id, message, priority, lane, channels, content_hash, content_key, expires_at,
+          traceparent, alert_data, day_key)
+  WHERE verdicts[f.ordinal] = 0 AND f.channels <> '{inapp}';
   IF FOUND THEN
     PERFORM _wake_drivers();
   END IF;
 
-  RETURN QUERY
+  RETURN QUERY  -- in the order of firings, as all that is read of it
   SELECT a.ordinal, a.status, a.message_key
   FROM (SELECT f.ordinal,
                CASE WHEN f.ended IS NOT NULL THEN f.ended
-                    WHEN verdicts[f.ordinal] = -1 THEN 'duplicate'
-                    WHEN verdicts[f.ordinal] = -2 THEN 'capped'
+                    WHEN verdicts[f.ordinal] = 1 THEN 'duplicate'
+                    WHEN verdicts[f.ordinal] = 2 THEN 'capped'
                     WHEN f.channels = '{inapp}' THEN 'delivered'
                     ELSE 'queued' END AS status,
-               CASE WHEN f.ended = 'expired' OR verdicts[f.ordinal] >= 0 THEN f.message_key END AS message_key
+               CASE WHEN f.ended = 'expired' OR verdicts[f.ordinal] = 0 THEN f.message_key END AS message_key
         FROM unnest(firings) f OFFSET 0) AS a
-  WHERE nextval(_counter(a.status)) > 0  -- each is counted
-  ORDER BY a.ordinal;
+  WHERE nextval(_counter(a.status)) > 0;  -- each is counted
 END
 $$;
 COMMENT ON FUNCTION deliver_alerts(jsonb[]) IS 'Fires many alerts in one statement, in order, each as deliver_alert would. Elements are {"alert", "user_id", "message", "dedup_window"?, "traceparent"?}; returns a row for each with its ordinal from 1, status and delivery_key. A bad element fails the whole call, its ordinal is in DETAIL. Keep it in a short transaction: others that fire the same wait for it, and each call is a subtransaction (more than 64 slow down every snapshot).';

@@ -187,7 +187,7 @@ BEGIN
     RAISE EXCEPTION 'alert_data is too large' USING ERRCODE = 'program_limit_exceeded',
       DETAIL = format('It has %s bytes.', pg_column_size(alert_data)), HINT = 'At most 1048576 are allowed.';
   END IF;
-  PERFORM _check_text_fields(ARRAY[alert_data]);
+  PERFORM _check_text_fields(alert_data);
   user_id := alert_data ->> 'user_id';
   IF user_id IS NOT NULL THEN
     PERFORM _check_text('user_id', user_id, 255);

@@ -2,99 +2,107 @@
 
 use std::collections::{HashMap, HashSet};
 
+type Key = [u8; 16];
+
 /// A firing's claim to its content and to a place in its user's day.
-pub struct Applicant {
-    /// What was decided of it before, which stays.
-    pub decided: Option<i32>,
+pub struct Applicant<'a> {
     /// None: content is not deduplicated.
-    pub content: Option<[u8; 16]>,
-    /// Somebody holds the content already.
-    pub content_taken: bool,
-    /// The same for all firings of one user, alert and day. None: no daily limit.
-    pub day: Option<[u8; 16]>,
-    pub daily_limit: u32,
-    /// Bit n-1: place n of the day is taken already.
-    pub places_taken: u64,
+    pub content: Option<Key>,
+    /// Keys of the places of its day, the same for all firings of one user, alert and day. None: no daily limit.
+    pub places: &'a [Key],
 }
 
-pub const DUPLICATE: i32 = -1;
-pub const CAPPED: i32 = -2;
+#[derive(Debug, PartialEq)]
+pub enum Verdict {
+    /// With the content and the place of a day that it takes.
+    Admitted {
+        content: Option<Key>,
+        place: Option<Key>,
+    },
+    Duplicate,
+    Capped,
+}
 
-/// For each applicant, in order: the place in the day that it is admitted to (0 without a limit), DUPLICATE or CAPPED.
-pub fn admit(applicants: &[Applicant]) -> Vec<i32> {
-    let mut contents = HashSet::new();
-    let mut days: HashMap<[u8; 16], u64> = HashMap::new();
-    let verdict = |applicant: &Applicant| {
-        if let Some(verdict) = applicant.decided {
-            return verdict;
+/// What becomes of each applicant, in order. held: keys that others hold already.
+pub fn admit(applicants: &[Applicant], held: &HashSet<Key>) -> Vec<Verdict> {
+    let mut contents = HashSet::with_capacity(applicants.len());
+    let mut taken: HashMap<Key, usize> = HashMap::with_capacity(applicants.len());
+    let mut verdict = |applicant: &Applicant| {
+        let known = |content| held.contains(content) || contents.contains(content);
+        if applicant.content.as_ref().is_some_and(known) {
+            return Verdict::Duplicate;
         }
-        if applicant
-            .content
-            .is_some_and(|content| applicant.content_taken || contents.contains(&content))
-        {
-            return DUPLICATE;
-        }
-        let mut place = 0;
-        if let Some(day) = applicant.day {
-            let taken = days.entry(day).or_default();
-            place = (*taken | applicant.places_taken).trailing_ones() + 1;
-            if place > applicant.daily_limit {
-                return CAPPED;
-            }
-            *taken |= 1 << (place - 1);
+        let mut place = None;
+        if let Some(first) = applicant.places.first() {
+            let taken = taken.entry(*first).or_default();
+            let free = applicant.places.iter().skip(*taken).position(|key| !held.contains(key));
+            let Some(free) = free.map(|free| free + *taken) else {
+                return Verdict::Capped;
+            };
+            *taken = free + 1;
+            place = Some(applicant.places[free]);
         }
         contents.extend(applicant.content);
-        place as i32
+        Verdict::Admitted { content: applicant.content, place }
     };
-    applicants.iter().map(verdict).collect()
+    applicants.iter().map(&mut verdict).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn applicant(content: u8, day: u8, daily_limit: u32) -> Applicant {
-        Applicant {
-            decided: None,
-            content: Some([content; 16]),
-            content_taken: false,
-            day: Some([day; 16]),
-            daily_limit,
-            places_taken: 0,
-        }
+    const PLACES: [Key; 4] = [[101; 16], [102; 16], [103; 16], [104; 16]];
+
+    fn applicant(content: u8, places: &[Key]) -> Applicant<'_> {
+        Applicant { content: Some([content; 16]), places }
+    }
+
+    fn admitted(content: u8, place: Option<Key>) -> Verdict {
+        Verdict::Admitted { content: Some([content; 16]), place }
+    }
+
+    fn at(place: usize, content: u8) -> Verdict {
+        admitted(content, Some(PLACES[place - 1]))
     }
 
     #[test]
     fn the_first_of_a_content_and_of_a_day_is_admitted() {
+        let (day, other, third) = (&PLACES[..1], &PLACES[1..2], &PLACES[2..3]);
         let firings =
-            [applicant(1, 1, 1), applicant(1, 2, 1), applicant(2, 1, 1), applicant(2, 3, 1)];
-        assert_eq!(admit(&firings), [1, DUPLICATE, CAPPED, 1]);
+            [applicant(1, day), applicant(1, other), applicant(2, day), applicant(2, third)];
+        let verdicts = admit(&firings, &HashSet::new());
+        assert_eq!(verdicts, [at(1, 1), Verdict::Duplicate, Verdict::Capped, at(3, 2)]);
     }
 
     #[test]
-    fn places_of_a_day_are_filled_in_order() {
-        let mut firings: Vec<_> = (0..4).map(|content| applicant(content, 1, 3)).collect();
-        firings.iter_mut().for_each(|firing| firing.places_taken = 0b010);
-        assert_eq!(admit(&firings), [1, 3, CAPPED, CAPPED]);
+    fn places_of_a_day_that_are_free_are_filled_in_order() {
+        let firings: Vec<_> = (0..4).map(|content| applicant(content, &PLACES[..3])).collect();
+        let held = HashSet::from([PLACES[1]]);
+        assert_eq!(admit(&firings, &held), [at(1, 0), at(3, 1), Verdict::Capped, Verdict::Capped]);
+    }
+
+    #[test]
+    fn a_policy_with_more_places_shares_those_of_one_with_fewer() {
+        let firings =
+            [applicant(1, &PLACES[..1]), applicant(2, &PLACES), applicant(3, &PLACES[..1])];
+        assert_eq!(admit(&firings, &HashSet::new()), [at(1, 1), at(2, 2), Verdict::Capped]);
+    }
+
+    #[test]
+    fn what_others_hold_is_a_duplicate() {
+        let held = HashSet::from([[1; 16]]);
+        assert_eq!(
+            admit(&[applicant(1, &PLACES), applicant(2, &[])], &held),
+            [Verdict::Duplicate, admitted(2, None)]
+        );
     }
 
     #[test]
     fn without_keys_all_are_admitted() {
-        let free = || Applicant {
-            decided: None,
-            content: None,
-            content_taken: false,
-            day: None,
-            daily_limit: 0,
-            places_taken: 0,
-        };
-        assert_eq!(admit(&[free(), free()]), [0, 0]);
-    }
-
-    #[test]
-    fn what_was_decided_stays_and_counts_for_nobody() {
-        let mut firings = [applicant(1, 1, 1), applicant(1, 1, 1)];
-        firings[0].decided = Some(CAPPED);
-        assert_eq!(admit(&firings), [CAPPED, 1]);
+        let free = || Applicant { content: None, places: &[] };
+        let verdicts = admit(&[free(), free()], &HashSet::new());
+        let admitted = Verdict::Admitted { content: None, place: None };
+        assert!(verdicts.iter().all(|verdict| *verdict == admitted));
     }
 }

@@ -74,12 +74,7 @@ pub fn read_firing(
         check_traceparent(traceparent)?;
     }
     let fields: Fields = read(alert)?;
-    let id = match fields.id.map(RawValue::get) {
-        Some(number) if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
-            Some(number.to_owned())
-        }
-        _ => text("id", fields.id)?,
-    };
+    let id = text_or_number("id", fields.id)?;
     let alert_id = check_id("id", id.as_deref())?.to_owned();
     let priority = text("priority", fields.priority)?.unwrap_or_else(|| "normal".into());
     check_id("priority", Some(&priority))?;
@@ -106,6 +101,55 @@ pub fn read_firing(
     })
 }
 
+/// An element of a bulk call, read like the arguments of a single one.
+pub struct Element {
+    pub firing: Firing,
+    pub user_id: String,
+    pub message: String,
+    /// Whether it is an interval, Postgres decides.
+    pub dedup_window: Option<String>,
+    pub traceparent: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ElementFields<'a> {
+    #[serde(borrow)]
+    alert: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    dedup_window: Option<&'a RawValue>,
+    #[serde(borrow)]
+    traceparent: Option<&'a RawValue>,
+}
+
+/// Reads an element, given as text of a jsonb. A user may be a number.
+pub fn read_element(element: Option<&str>) -> Result<Element, Error> {
+    let element = element.unwrap_or("null");
+    if !element.starts_with('{') {
+        return Err(Error::ElementNotObject { found: describe(element) });
+    }
+    let fields: ElementFields = read(element)?;
+    let user_id = text_or_number("user_id", fields.user_id)?;
+    let message = text("message", fields.message)?;
+    let traceparent = text("traceparent", fields.traceparent)?;
+    let firing = read_firing(
+        fields.alert.map(RawValue::get),
+        user_id.as_deref(),
+        message.as_deref(),
+        traceparent.as_deref(),
+    )?;
+    Ok(Element {
+        firing,
+        user_id: user_id.unwrap_or_default(),
+        message: message.unwrap_or_default(),
+        dedup_window: text("dedup_window", fields.dedup_window)?,
+        traceparent,
+    })
+}
+
 /// The channels that an alert asks for, sorted by name.
 pub fn enabled(alert: &str) -> Result<Vec<String>, Error> {
     let channels = channels::of_alert(alert)?;
@@ -122,6 +166,15 @@ fn text(what: &'static str, value: Option<&RawValue>) -> Result<Option<String>, 
         None => Ok(None),
         Some(json) if json.starts_with('"') => read(json).map(Some),
         Some(json) => Err(Error::NotText { what, found: describe(json) }),
+    }
+}
+
+fn text_or_number(what: &'static str, value: Option<&RawValue>) -> Result<Option<String>, Error> {
+    match value.map(RawValue::get) {
+        Some(number) if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+            Ok(Some(number.to_owned()))
+        }
+        _ => text(what, value),
     }
 }
 
@@ -229,6 +282,39 @@ mod tests {
         assert!(
             read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(&"x".repeat(262_145)), None).is_err()
         );
+    }
+
+    #[test]
+    fn an_element_is_read_like_a_single_call() {
+        let read = |element| read_element(Some(element));
+        let element =
+            read(r#"{"alert": {"id": 7}, "user_id": 5, "message": "m", "dedup_window": "1 day"}"#);
+        let element = element.unwrap();
+        assert_eq!(
+            element.firing,
+            read_firing(Some(r#"{"id": 7}"#), Some("5"), Some("m"), None).unwrap()
+        );
+        assert_eq!((element.user_id.as_str(), element.message.as_str()), ("5", "m"));
+        assert_eq!(element.dedup_window.as_deref(), Some("1 day"));
+        for (element, expected) in [
+            ("[]", "an element of alerts must be a JSON object"),
+            ("{}", "alert must be a JSON object"),
+            (r#"{"alert": {"id": 7}}"#, "user_id must not be empty"),
+            (r#"{"alert": {"id": 7}, "user_id": "u"}"#, "message must not be empty"),
+            (r#"{"user_id": ["u"]}"#, "user_id must be text"),
+            (r#"{"user_id": "u", "message": 5}"#, "message must be text"),
+            (
+                r#"{"alert": {"id": 7}, "user_id": "u", "message": "m", "dedup_window": 5}"#,
+                "dedup_window must be text",
+            ),
+        ] {
+            assert_eq!(
+                read(element).err().map(|e| e.to_string()).as_deref(),
+                Some(expected),
+                "{element}"
+            );
+        }
+        assert!(read_element(None).is_err());
     }
 
     #[test]

@@ -12,6 +12,10 @@ use crate::json::{describe, read, Entries, Key};
 /// Channels that are known without a row of table `channels`.
 pub const BUILTIN: [&str; 5] = ["inapp", "email", "slack", "sms", "webhook"];
 
+pub fn all_builtin(names: &[String]) -> bool {
+    names.iter().all(|name| BUILTIN.contains(&name.as_str()))
+}
+
 /// Names with whether the alert asks for them. `inapp` and `email` are always there.
 pub type Channels<'a> = BTreeMap<Cow<'a, str>, bool>;
 

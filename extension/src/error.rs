@@ -11,6 +11,8 @@ const EXCERPT_CHARS: usize = 64;
 pub enum Error {
     #[error("alert must be a JSON object")]
     AlertNotObject { found: String },
+    #[error("an element of alerts must be a JSON object")]
+    ElementNotObject { found: String },
     #[error("{what} must not be empty")]
     Empty { what: &'static str },
     #[error("{what} must be text")]
@@ -69,6 +71,7 @@ impl Error {
     fn sqlstate(&self) -> PgSqlErrorCode {
         match self {
             Error::AlertNotObject { .. }
+            | Error::ElementNotObject { .. }
             | Error::Empty { .. }
             | Error::NotText { .. }
             | Error::ControlCharacter { .. }
@@ -102,6 +105,7 @@ impl Error {
     fn detail(&self) -> String {
         match self {
             Error::AlertNotObject { found }
+            | Error::ElementNotObject { found }
             | Error::NotText { found, .. }
             | Error::NotTime { found, .. }
             | Error::Traceparent { found }
@@ -158,6 +162,9 @@ impl Error {
             Error::Snapshot { .. } => "A row of pgalert.claims was damaged or changed by hand.",
             Error::AlertNotObject { .. } => {
                 "Give an object such as {\"id\": \"a1\", \"channels\": {\"email\": true}}, or to_jsonb(row)."
+            }
+            Error::ElementNotObject { .. } => {
+                "Each element is {\"alert\": {...}, \"user_id\": \"...\", \"message\": \"...\"}."
             }
             Error::ChannelsShape { .. } => {
                 "Give {\"email\": true, \"slack\": false}, or [\"email\"], or leave it out."

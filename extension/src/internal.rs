@@ -5,7 +5,7 @@ use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{name, pg_extern, pg_sys, VariadicArray};
 
-use crate::admission::{self, Applicant};
+use crate::admission::{self, Applicant, Verdict};
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
@@ -79,7 +79,7 @@ fn _read_alert(
     let plain = policy.is_some()
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
-        && firing.channels.iter().all(|name| channels::BUILTIN.contains(&name.as_str()));
+        && channels::all_builtin(&firing.channels);
     let content_key =
         keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
     let at = now_micros();
@@ -110,6 +110,60 @@ fn _read_alert(
             plain.into_datum(),
         ])
     }))
+}
+
+/// The elements of a bulk call, in their order. builtin: its channels are known without a table.
+#[pg_extern(volatile, strict, parallel_safe)]
+#[allow(clippy::type_complexity)]
+fn _read_firings(
+    alerts: Array<JsonbText>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(alert_id, String),
+            name!(alert_name, Option<String>),
+            name!(user_id, String),
+            name!(message, String),
+            name!(priority, String),
+            name!(channels, Vec<String>),
+            name!(builtin, bool),
+            name!(content_hash, String),
+            name!(content_key, Uuid),
+            name!(message_key, Uuid),
+            name!(dedup_window, Option<String>),
+            name!(expires_at, Option<String>),
+            name!(traceparent, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let element = |json: Option<JsonbText>| alert::read_element(json.map(|json| json.0));
+    let elements: Vec<_> = alerts.iter().map(element).collect::<Result<_, _>>()?;
+    Ok(TableIterator::new(elements.into_iter().map(|element| {
+        let alert::Element { firing, user_id, message, dedup_window, traceparent } = element;
+        let content_key = keys::content_key(
+            Some(&firing.content_hash),
+            Some(&user_id),
+            firing.dedup_key.as_deref(),
+        );
+        let builtin = channels::all_builtin(&firing.channels);
+        (
+            firing.alert_id,
+            firing.alert_name,
+            user_id,
+            message,
+            firing.priority,
+            firing.channels,
+            builtin,
+            firing.content_hash,
+            Uuid::from_bytes(content_key),
+            Uuid::from_bytes(keys::message_key()),
+            dedup_window,
+            firing.expires_at,
+            traceparent,
+        )
+    })))
 }
 
 /// Rows for the view `all_policies`, which has those of table `policies` before them.
@@ -163,35 +217,78 @@ fn _day_keys(user_id: &str, alert_id: &str, day: &str, daily_limit: i32) -> Vec<
         .collect()
 }
 
-/// Decides what is undecided. The arrays are of equal length, one element for a firing.
-#[pg_extern(immutable, strict, parallel_safe)]
-fn _admit(
-    verdicts: Array<i32>,
-    undecided: i32,
-    contents: Array<Uuid>,
-    contents_taken: Array<bool>,
-    days: Array<Uuid>,
+/// The same for many firings, one after the other. The arrays are of equal length.
+#[pg_extern(name = "_day_keys", immutable, strict, parallel_safe)]
+fn _day_keys_of_many(
+    user_ids: Array<&str>,
+    alert_ids: Array<&str>,
+    day: &str,
     daily_limits: Array<i32>,
-    places_taken: Array<i64>,
-) -> Vec<i32> {
-    let bytes = |uuid: Option<Uuid>| uuid.map(|uuid| *uuid.as_bytes());
-    let applicants: Vec<Applicant> = verdicts
-        .iter()
-        .zip(contents.iter())
-        .zip(contents_taken.iter())
-        .zip(days.iter())
+) -> Vec<Uuid> {
+    let firings = user_ids.iter().flatten().zip(alert_ids.iter().flatten());
+    firings
         .zip(daily_limits.iter())
-        .zip(places_taken.iter())
-        .map(|(((((verdict, content), taken), day), limit), places)| Applicant {
-            decided: verdict.filter(|verdict| *verdict != undecided),
-            content: bytes(content),
-            content_taken: taken.unwrap_or(false),
-            day: bytes(day),
-            daily_limit: limit.unwrap_or(0).unsigned_abs(),
-            places_taken: places.unwrap_or(0) as u64,
+        .flat_map(|((user_id, alert_id), limit)| {
+            (1..=limit.unwrap_or(0))
+                .map(move |place| Uuid::from_bytes(keys::day_key(user_id, alert_id, day, place)))
+        })
+        .collect()
+}
+
+thread_local! {
+    static ADMISSION: RowType<3> = const {
+        RowType::new([
+            (c"verdicts", pg_sys::INT4ARRAYOID),
+            (c"reserved_contents", pg_sys::UUIDARRAYOID),
+            (c"reserved_days", pg_sys::UUIDARRAYOID),
+        ])
+    };
+}
+
+/// Declared in `sql/32_deliver_bulk.sql`.
+#[pg_extern(sql = false)]
+fn _admit(
+    asked: Array<bool>,
+    content_keys: Array<Uuid>,
+    day_keys: Array<Uuid>,
+    daily_limits: Array<i32>,
+    held: Option<Array<Uuid>>,
+) -> Row {
+    let bytes = |uuid: Uuid| *uuid.as_bytes();
+    let held = held.iter().flat_map(|keys| keys.iter().flatten().map(bytes)).collect();
+    let day_keys: Vec<[u8; 16]> = day_keys.iter().flatten().map(bytes).collect();
+    let mut rest = day_keys.as_slice();
+    let mut places = |limit: Option<i32>| {
+        let (places, others) = rest.split_at(rest.len().min(limit.unwrap_or(0) as usize));
+        rest = others;
+        places
+    };
+    let applicants: Vec<Applicant> = asked
+        .iter()
+        .zip(content_keys.iter())
+        .zip(daily_limits.iter())
+        .filter_map(|((asked, content), limit)| {
+            let applicant = Applicant { content: content.map(bytes), places: places(limit) };
+            (asked == Some(true)).then_some(applicant)
         })
         .collect();
-    admission::admit(&applicants)
+    let mut decided = admission::admit(&applicants, &held).into_iter();
+    let (mut verdicts, mut contents, mut days) = (vec![], vec![], vec![]);
+    for asked in asked.iter() {
+        let verdict = if asked == Some(true) { decided.next() } else { None };
+        let (number, content, place) = match verdict {
+            Some(Verdict::Admitted { content, place }) => (0, content, place),
+            Some(Verdict::Duplicate) => (1, None, None),
+            Some(Verdict::Capped) => (2, None, None),
+            None => (-1, None, None), // a NULL would make the array slow to look into
+        };
+        verdicts.push(number);
+        contents.push(content.map(Uuid::from_bytes));
+        days.push(place.map(Uuid::from_bytes));
+    }
+    ADMISSION.with(|admission| {
+        admission.row([verdicts.into_datum(), contents.into_datum(), days.into_datum()])
+    })
 }
 
 /// A row for each message that outcomes tell of.

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::ptr;
 
 use pgrx::callconv::{Arg, ArgAbi};
-use pgrx::datum::FromDatum;
+use pgrx::datum::{Datum, FromDatum, UnboxDatum};
 use pgrx::pg_sys;
 use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -45,6 +45,22 @@ impl FromDatum for JsonbText<'_> {
                 }
             }
         }
+    }
+}
+
+// SAFETY: an element of a jsonb array is a jsonb, which from_datum reads.
+unsafe impl UnboxDatum for JsonbText<'_> {
+    type As<'src>
+        = JsonbText<'src>
+    where
+        Self: 'src;
+
+    unsafe fn unbox<'src>(datum: Datum<'src>) -> JsonbText<'src>
+    where
+        Self: 'src,
+    {
+        // SAFETY: as above; an array asks for no element that is NULL.
+        unsafe { JsonbText::from_datum(datum.sans_lifetime(), false).unwrap_or(JsonbText("null")) }
     }
 }
 

@@ -45,7 +45,7 @@ BEGIN
       at + coalesce(f.keep_for, c.dedup_window), _day_keys(f.user_id, f.alert_id, c.day, c.daily_limit), c.day_end, f.expires_at,
       f.traceparent, f.alert_data)::firing)
   INTO firings
-  FROM (SELECT e.ordinal, e.user_id, e.message, e.traceparent, (e.element ->> 'dedup_window')::interval AS keep_for,
+  FROM (SELECT e.ordinal, e.user_id, e.message, (e.fired).parent AS traceparent, (e.element ->> 'dedup_window')::interval AS keep_for,
                (e.fired).alert_id, (e.fired).alert_name, (e.fired).priority, (e.fired).channels, (e.fired).content_hash,
                (e.fired).content_key, (e.fired).message_key, (e.fired).expires_at::timestamptz,
                _alert_data(e.element -> 'alert', e.user_id, e.message) AS alert_data
@@ -218,4 +218,4 @@ BEGIN
   ORDER BY a.ordinal;
 END
 $$;
-COMMENT ON FUNCTION deliver_alerts(jsonb[]) IS 'Fires many alerts in one statement, in order, each as deliver_alert would. Elements are {"alert", "user_id", "message", "dedup_window"?, "traceparent"?}; returns a row for each with its ordinal from 1, status and delivery_key. A bad element fails the whole call, its ordinal is in DETAIL. Keep it in a short transaction: others that fire the same wait for it, and each call is a subtransaction (more than 64 slow down every snapshot).';
+COMMENT ON FUNCTION deliver_alerts(jsonb[]) IS 'Fires many alerts in one statement, in order, each as deliver_alert would. Elements are {"alert", "user_id", "message", "dedup_window"?, "traceparent"?}; returns a row for each with its ordinal from 1, status and delivery_key. A bad element fails the whole call, its ordinal is in DETAIL; a traceparent that is not of W3C''s form is dropped. Keep it in a short transaction: others that fire the same wait for it, and each call is a subtransaction (more than 64 slow down every snapshot).';

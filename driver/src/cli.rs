@@ -69,7 +69,8 @@ pub enum Command {
         /// How long the same content is refused, such as "1 hour"; "0" not at all [default: the policy's]
         #[arg(long, value_name = "INTERVAL")]
         dedup_window: Option<String>,
-        /// The span that fires it, as W3C Trace Context has it: spans of its sends are that one's children
+        /// The span that fires it, as W3C Trace Context has it: spans of its sends are that one's children. What is not of that
+        /// form is dropped
         #[arg(long, value_name = "TRACEPARENT")]
         traceparent: Option<String>,
     },

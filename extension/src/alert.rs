@@ -59,7 +59,6 @@ pub fn read_firing(
     alert: Option<&str>,
     user_id: Option<&str>,
     message: Option<&str>,
-    traceparent: Option<&str>,
 ) -> Result<Firing, Error> {
     let alert = alert.unwrap_or("null");
     if !alert.starts_with('{') {
@@ -70,9 +69,6 @@ pub fn read_firing(
     let message =
         message.filter(|text| !text.is_empty()).ok_or(Error::Empty { what: "message" })?;
     check_size("message", message, MAX_MESSAGE_BYTES)?;
-    if let Some(traceparent) = traceparent {
-        check_traceparent(traceparent)?;
-    }
     let fields: Fields = read(alert)?;
     let id = match fields.id.map(RawValue::get) {
         Some(number) if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
@@ -144,18 +140,6 @@ fn check_size(what: &'static str, text: &str, limit: usize) -> Result<(), Error>
     Ok(())
 }
 
-/// `version-trace-parent-flags` of W3C Trace Context, in lower-case hexadecimal.
-fn check_traceparent(value: &str) -> Result<(), Error> {
-    let parts: Vec<&str> = value.split('-').collect();
-    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    if lengths == [2, 32, 16, 2] && parts.iter().all(|part| part.bytes().all(hex)) {
-        Ok(())
-    } else {
-        Err(Error::Traceparent { found: value.chars().take(64).collect() })
-    }
-}
-
 /// Begins with a date of the calendar; what follows it, Postgres reads. Or is what to_jsonb makes of a time without end.
 fn looks_like_time(text: &str) -> bool {
     if matches!(text, "infinity" | "-infinity") {
@@ -171,7 +155,7 @@ mod tests {
     use super::*;
 
     fn fire(alert: &str) -> Result<Firing, Error> {
-        read_firing(Some(alert), Some("u1"), Some("m"), None)
+        read_firing(Some(alert), Some("u1"), Some("m"))
     }
 
     #[test]
@@ -224,11 +208,9 @@ mod tests {
         assert_eq!(fire(&deep(100)).unwrap_err(), Error::TooDeep { limit: 100 });
         let long = format!(r#"{{"id": "{}"}}"#, "é".repeat(256));
         assert_eq!(fire(&long).unwrap_err(), Error::TooLong { what: "id", chars: 256, limit: 255 });
-        assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(""), None).is_err());
-        assert!(read_firing(Some(r#"{"id": 1}"#), None, Some("m"), None).is_err());
-        assert!(
-            read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(&"x".repeat(262_145)), None).is_err()
-        );
+        assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some("")).is_err());
+        assert!(read_firing(Some(r#"{"id": 1}"#), None, Some("m")).is_err());
+        assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(&"x".repeat(262_145))).is_err());
     }
 
     #[test]
@@ -238,17 +220,6 @@ mod tests {
         }
         for none in ["", "Infinity", "now", "2026-02-29", "20260228", " 2026-02-28"] {
             assert!(!looks_like_time(none), "{none}");
-        }
-    }
-
-    #[test]
-    fn a_traceparent_is_of_its_form() {
-        assert!(
-            check_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_ok()
-        );
-        for bad in ["", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", "00-0af7-b7-01"]
-        {
-            assert!(check_traceparent(bad).is_err(), "{bad}");
         }
     }
 }

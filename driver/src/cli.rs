@@ -38,6 +38,8 @@ pub struct Cli {
 pub enum Command {
     /// Send alerts as they come, until SIGTERM
     ///
+    /// Waits for a database that is away, also at the start; a refused login, a missing extension or missing rights end it.
+    ///
     /// Section [traces] of the configuration, or OTEL_EXPORTER_OTLP_ENDPOINT, says where spans of the sends are handed over.
     Run {
         /// Serve /metrics, /healthz and /readyz there, instead of on 127.0.0.1:9189; "" for nowhere

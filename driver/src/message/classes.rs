@@ -36,6 +36,7 @@ const CLASSES: &[Class] = &[
     message("http.410"),
     message("http.429"),
     message("http.4xx"),
+    message("http.auth"),
     message("internal"),
     message("no_recipient"),
     message("rate_limited"),

@@ -155,7 +155,7 @@ impl JsonChannel {
                 }
             }
             if error.kind == ErrorKind::Permanent && wrong_secret {
-                (error.kind, error.class) = (ErrorKind::Transient, "http.auth".into());
+                (error.kind, error.class) = (ErrorKind::Transient, "secret_refused".into());
                 return error.hinting("is the secret of this channel right?");
             }
             if error.kind == ErrorKind::Permanent && !self.settings.hint.is_empty() {

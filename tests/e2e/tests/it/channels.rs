@@ -339,7 +339,7 @@ async fn messages_wait_for_a_right_secret_of_the_channel() {
     let receiver = Webhook::start().await;
     let (base, url) = (receiver.base(), receiver.url());
     let file = tempfile::NamedTempFile::new().unwrap();
-    let (waits, ends) = ("(Transient, http.auth)", "(Permanent, http.4xx)");
+    let (waits, ends) = ("(Transient, secret_refused)", "(Permanent, http.4xx)");
     for (channel, to, settings, status, expected) in [
         ("telegram", "42", "url = \"BASEbot{secret}/sendMessage\"", 401, waits),
         ("telegram", "42", "url = \"BASEbot{secret}/sendMessage\"", 404, waits),

@@ -87,7 +87,7 @@ DECLARE
   wrong record;
 BEGIN
   SELECT f.name, jsonb_typeof(alert_data -> f.name) AS kind INTO wrong
-  FROM unnest('{user_id,message,priority,dedup_key,expires_at,traceparent}'::text[]) AS f (name)
+  FROM unnest('{user_id,message,priority,dedup_key,expires_at}'::text[]) AS f (name)
   WHERE jsonb_typeof(alert_data -> f.name) NOT IN ('string', 'null') AND NOT (f.name = 'user_id' AND jsonb_typeof(alert_data -> f.name) = 'number')
   LIMIT 1;
   IF FOUND THEN

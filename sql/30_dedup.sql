@@ -7,7 +7,7 @@
 -- anew in each transaction.
 
 -- Takes keys whose time is over from the messages that have held them; until somebody wants such a key it stays, or is purged.
--- Rows are locked in one order, so that two calls that want keys of the same messages crosswise do not wait for each other.
+-- Rows are locked in one order, as in _give_back, so that two calls that want keys of the same messages crosswise do not wait for each other.
 CREATE FUNCTION _free_expired(day_keys uuid[], content_keys uuid[], at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
@@ -16,7 +16,7 @@ BEGIN
   WHERE k.ctid = ANY (ARRAY(SELECT d.ctid FROM dedup_keys d WHERE d.day_key = ANY (day_keys) AND (d.day_until > at) IS NOT TRUE
                             UNION ALL
                             SELECT c.ctid FROM dedup_keys c WHERE c.content_key = ANY (content_keys) AND (c.content_until > at) IS NOT TRUE))
-  ORDER BY k.owner FOR UPDATE;
+  ORDER BY k.owner, k.content_key FOR UPDATE;
   UPDATE dedup_keys k SET day_key = NULL WHERE k.day_key = ANY (day_keys) AND (k.day_until > at) IS NOT TRUE;
   UPDATE dedup_keys k SET content_key = NULL WHERE k.content_key = ANY (content_keys) AND (k.content_until > at) IS NOT TRUE;
 END
@@ -26,6 +26,11 @@ $$;
 CREATE FUNCTION _give_back(day_keys uuid[], content_keys uuid[], owners uuid[]) RETURNS void
 LANGUAGE sql VOLATILE
 AS $$
+  SELECT FROM dedup_keys k
+  WHERE k.ctid = ANY (ARRAY(SELECT d.ctid FROM dedup_keys d WHERE d.day_key = ANY (day_keys) AND d.owner = ANY (owners)
+                            UNION ALL
+                            SELECT c.ctid FROM dedup_keys c WHERE c.content_key = ANY (content_keys) AND c.owner = ANY (owners)))
+  ORDER BY k.owner, k.content_key FOR UPDATE;
   DELETE FROM dedup_keys k USING unnest(day_keys, owners) AS g (key, owner) WHERE k.day_key = g.key AND k.owner = g.owner;
   DELETE FROM dedup_keys k USING unnest(content_keys, owners) AS g (key, owner) WHERE k.content_key = g.key AND k.owner = g.owner;
 $$;

@@ -1,12 +1,13 @@
 -- Fire: an alert becomes a notification, an outbox row, or a suppressed one, in the caller's transaction.
 
 -- What can be known of an alert without a table; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. at, at_ms: now.
+-- parent: what is known of the traceparent, NULL where it cannot be followed.
 -- owed: its channels but inapp. The lane (NULL where there is none), the day's key (only with_day) and how long keys are held are
 -- those of the built-in policy and settings. plain: nothing else is to be looked up, its channels and policy being built in, and
 -- it has a channel and no expires_at.
 CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text, with_day boolean,
   OUT at timestamptz, OUT at_ms bigint, OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[],
-  OUT owed text[], OUT content_hash text, OUT expires_at text, OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT content_until timestamptz,
+  OUT owed text[], OUT content_hash text, OUT expires_at text, OUT parent text, OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT content_until timestamptz,
   OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean)
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
 
@@ -134,7 +135,7 @@ BEGIN
       INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                              delivery_key, accepted_at, expires_at, traceparent)
       VALUES (fired.alert_id, user_id, _alert_data(alert, user_id, message), _expired_before_sending(),
-              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, fired.at, expires, traceparent);
+              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, fired.at, expires, fired.parent);
       RETURN _counted('expired');
     END IF;
     fired.lane := context.lane;
@@ -179,11 +180,11 @@ BEGIN
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
   VALUES (_outbox_slot(), fired.lane, _install_id(), fired.message_key, fired.alert_id, user_id, fired.priority,
           fired.owed, CASE WHEN fired.in_app THEN '{inapp}'::text[] ELSE '{}'::text[] END,
-          fired.content_hash, fired.content_key, fired.day_key, pg_column_size(data), fired.at, fired.at, expires, traceparent, data);
+          fired.content_hash, fired.content_key, fired.day_key, pg_column_size(data), fired.at, fired.at, expires, fired.parent, data);
   IF _drivers_asleep(fired.at_ms) THEN
     PERFORM _wake_drivers();
   END IF;
   RETURN _counted('queued');
 END
 $$;
-COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 1 year) replaces the policy''s; traceparent is passed on. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';
+COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 1 year) replaces the policy''s. traceparent is kept for the spans of its sends; one that is not of W3C''s form is dropped, and the alert accepted. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';

@@ -5,7 +5,8 @@ CREATE UNLOGGED SEQUENCE partitions_kept_at;
 COMMENT ON SEQUENCE dedup_purge_page IS 'Page of dedup_keys at which the next purge goes on.';
 COMMENT ON SEQUENCE partitions_kept_at IS 'When partitions were last looked after, in milliseconds since 1970.';
 
--- Deletes expired keys of the next pages of the table: a bounded walk, so that no index on the time is needed.
+-- Deletes expired keys of the next pages of the table: a bounded walk, so that no index on the time is needed. A row that is locked is
+-- about to be taken or given back, in another order than this.
 CREATE FUNCTION _purge_dedup_keys(pages integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -15,7 +16,10 @@ DECLARE
   purged     bigint;
 BEGIN
   DELETE FROM dedup_keys k
-  WHERE k.ctid >= format('(%s,0)', first_page)::tid AND k.ctid < format('(%s,0)', past_page)::tid AND greatest(k.day_until, k.content_until) <= clock_timestamp();
+  WHERE k.ctid = ANY (ARRAY(SELECT e.ctid FROM dedup_keys e
+                            WHERE e.ctid >= format('(%s,0)', first_page)::tid AND e.ctid < format('(%s,0)', past_page)::tid
+                              AND greatest(e.day_until, e.content_until) <= clock_timestamp()
+                            FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS purged = ROW_COUNT;
   PERFORM setval('pgalert.dedup_purge_page',
                  CASE WHEN past_page * current_setting('block_size')::bigint >= pg_relation_size('pgalert.dedup_keys') THEN 0 ELSE past_page END);

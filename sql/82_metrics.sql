@@ -8,7 +8,7 @@ AS $$
   SELECT CASE
     WHEN error_class = ANY ('{connect,dns,http.5xx,smtp.421,smtp.auth,smtp.session,timeout,tls,bad_address,bad_answer,bad_message,bad_secret,blocked_address,
                               breaker_open,channel_not_configured,host_busy,http.3xx,http.410,http.429,http.4xx,internal,no_recipient,rate_limited,
-                              refused,smtp.4xx,smtp.5xx,smtp.client,template,expired,lease_lost,reported,unknown}') THEN error_class
+                              refused,secret_refused,smtp.4xx,smtp.5xx,smtp.client,template,expired,lease_lost,reported,unknown}') THEN error_class
     WHEN split_part(error_class, '.', 1) = ANY ('{slack,twilio}') THEN split_part(error_class, '.', 1)
     ELSE 'other'
   END

@@ -1,6 +1,5 @@
 //! `pgalert check`: what is right, and what to do about what is not.
 
-use anyhow::bail;
 use tokio_postgres::Client;
 use tracing::warn;
 
@@ -9,6 +8,7 @@ use crate::cli::Sample;
 use crate::config::Config;
 use crate::connect::{connect, Params};
 use crate::database::DatabaseError;
+use crate::entry::Unready;
 use crate::{database, output, sample, traces};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -60,13 +60,14 @@ pub async fn fits(client: &Client) -> Result<String, String> {
 }
 
 /// What `run` and `once` need before they start: without it each of their calls would fail.
-pub async fn ready(client: &Client) -> anyhow::Result<()> {
+pub async fn ready(client: &Client) -> Result<(), Unready> {
     match extension(client).await {
-        Err(Unfit::Missing(text)) => bail!(text),
+        Err(Unfit::Missing(text)) => return Err(Unready::Unfit(text)),
+        Err(Unfit::Unknown(error)) => return Err(Unready::Database(error)),
         Err(Unfit::Differs(text)) => warn!("{text}"),
         Ok(_) => {}
     }
-    rights(client).await.map(drop).map_err(anyhow::Error::msg)
+    rights(client).await.map(drop)
 }
 
 struct List {
@@ -82,12 +83,15 @@ fn say(mark: &str, text: &str) {
 enum Unfit {
     Missing(String),
     Differs(String),
+    /// It was not answered.
+    Unknown(DatabaseError),
 }
 
 impl From<Unfit> for String {
     fn from(unfit: Unfit) -> String {
         match unfit {
             Unfit::Missing(text) | Unfit::Differs(text) => text,
+            Unfit::Unknown(error) => error.to_string(),
         }
     }
 }
@@ -103,23 +107,25 @@ async fn extension(client: &Client) -> Result<String, Unfit> {
         Ok((_, None)) => Err(Unfit::Missing(
             "the extension is not in this database; as a superuser: CREATE EXTENSION pgalert".into(),
         )),
-        Err(error) => Err(Unfit::Missing(error.to_string())),
+        Err(error) => Err(Unfit::Unknown(error)),
     }
 }
 
-async fn rights(client: &Client) -> Result<String, String> {
+async fn rights(client: &Client) -> Result<String, Unready> {
     match database::missing_rights(client, FUNCTIONS).await {
         Ok((role, missing)) if missing.is_empty() => {
             Ok(format!("role {role} may do a driver's work"))
         }
-        Ok((role, missing)) => Err(format!(
+        Ok((role, missing)) => Err(Unready::Unfit(format!(
             "role {role} may not call {}; GRANT pgalert_driver TO {role}",
             missing.join(", ")
-        )),
-        Err(DatabaseError::Refused { message, .. }) => {
-            Err(format!("{message}; GRANT pgalert_driver TO the role of the connection"))
+        ))),
+        Err(DatabaseError::Refused { sqlstate, message, .. }) if sqlstate.starts_with("42") => {
+            Err(Unready::Unfit(format!(
+                "{message}; GRANT pgalert_driver TO the role of the connection"
+            )))
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(Unready::Database(error)),
     }
 }
 
@@ -183,14 +189,14 @@ impl List {
         )));
         let client = &connected.client;
         let installed = extension(client).await;
-        let missing = matches!(installed, Err(Unfit::Missing(_)));
+        let missing = matches!(installed, Err(Unfit::Missing(_) | Unfit::Unknown(_)));
         self.add(installed.map_err(String::from));
         if missing {
             return;
         }
         let permitted = rights(client).await;
         let refused = permitted.is_err();
-        self.add(permitted);
+        self.add(permitted.map_err(|error| error.to_string()));
         if refused {
             return;
         }

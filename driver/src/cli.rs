@@ -38,6 +38,8 @@ pub struct Cli {
 pub enum Command {
     /// Send alerts as they come, until SIGTERM
     ///
+    /// Waits for a database that is away, also at the start; a refused login, a missing extension or missing rights end it.
+    ///
     /// Section [traces] of the configuration, or OTEL_EXPORTER_OTLP_ENDPOINT, says where spans of the sends are handed over.
     Run {
         /// Serve /metrics, /healthz and /readyz there, instead of on 127.0.0.1:9189; "" for nowhere
@@ -69,7 +71,8 @@ pub enum Command {
         /// How long the same content is refused, such as "1 hour"; "0" not at all [default: the policy's]
         #[arg(long, value_name = "INTERVAL")]
         dedup_window: Option<String>,
-        /// The span that fires it, as W3C Trace Context has it: spans of its sends are that one's children
+        /// The span that fires it, as W3C Trace Context has it: spans of its sends are that one's children. What is not of that
+        /// form is dropped
         #[arg(long, value_name = "TRACEPARENT")]
         traceparent: Option<String>,
     },

@@ -18,13 +18,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::breakers::Breakers;
-use crate::channels;
-use crate::check;
+use crate::channels::{self, Channels};
 use crate::claimer::{self, Claimer};
 use crate::config::Config;
 use crate::connect::Params;
 use crate::database::{self, DatabaseError};
 use crate::desk;
+use crate::entry;
 use crate::link::Link;
 use crate::loops::{Fault, Loops};
 use crate::observe::{self, Meters, Observed};
@@ -42,17 +42,17 @@ struct Parts {
 
 type Patience = Option<(Duration, CancellationToken)>;
 
-/// Connects and starts the reporter. A fault here is told at once; later faults are waited out, within `patience`.
+/// Connects and starts the reporter. Who has `patience` for later faults has none here.
 async fn assemble(
     config: &Config,
     params: &Arc<Params>,
-    listens: bool,
+    channels: Channels,
     patience: Patience,
     supervisor: &Supervisor,
     meters: &Arc<Meters>,
 ) -> anyhow::Result<Parts> {
     let worker = worker_name();
-    let channels = channels::configured(config)?;
+    let listens = config.database.listen && patience.is_none();
     if channels.is_empty() {
         warn!("no channel is configured: every message will fail with channel_not_configured");
     }
@@ -61,9 +61,13 @@ async fn assemble(
     };
     let mut claims = link("claims", listens);
     let mut reports = link("reports", false);
-    check::ready(claims.open().await?).await?;
-    reports.open().await?;
     let traces = Traces::configured(config, &worker)?;
+    for link in [&mut claims, &mut reports] {
+        match &patience {
+            None => entry::open_in_time(link, supervisor).await?,
+            Some(_) => entry::open(link).await?,
+        }
+    }
     let (progress, told) = mpsc::unbounded_channel();
     let settings = config.worker.clone();
     let claimer = Claimer {
@@ -134,8 +138,28 @@ pub async fn run(
         supervisor = supervisor.asked();
     }
     let meters = Arc::new(Meters::new(&config.channel_names()));
-    let Parts { claimer, mut reporter } =
-        assemble(&config, &params, config.database.listen, None, &supervisor, &meters).await?;
+    let channels = channels::configured(&config)?;
+    if let Some(listener) = listener {
+        let observed = Observed {
+            meters: meters.clone(),
+            channels: channels.clone(),
+            link: Mutex::new(Link::new(params.clone(), "metrics", false)),
+            environment: config.database.environment.clone(),
+            supervisor: supervisor.clone(),
+            claim_within: config.metrics.claim_within,
+        };
+        info!(address = %listener.local_addr()?, "metrics and health are served");
+        loops.start("listener of metrics and health", observe::serve(listener, observed));
+    }
+    let Parts { claimer, mut reporter } = tokio::select! {
+        parts = assemble(&config, &params, channels, None, &supervisor, &meters) => parts?,
+        name = signals.next() => {
+            supervisor.stopping();
+            info!("{name}: stopped before there was a database");
+            return Ok(());
+        }
+        fault = loops.fault() => bail!(fault),
+    };
     let room = claimer.room.clone();
     let upkeep_link = Link::new(params.clone(), "upkeep", false).counted(&meters);
     let upkeep =
@@ -144,23 +168,12 @@ pub async fn run(
     let (stop, under_way) = (claimer.stop.clone(), UnderWay::of(&claimer.sender));
     let give_up = under_way.give_up.clone();
     let worker = claimer.worker.clone();
-    let link = Link::new(params.clone(), "breakers", false).counted(&meters);
+    let link = Link::new(params, "breakers", false).counted(&meters);
     let breakers = Arc::new(Breakers::new(link, worker.clone(), claimer.sender.channels.clone()));
     let told = breakers.clone();
     let watch = loops.start("watch of breakers", async move { told.watch().await });
-    let observed = Observed {
-        meters,
-        channels: claimer.sender.channels.clone(),
-        link: Mutex::new(Link::new(params, "metrics", false)),
-        environment: config.database.environment.clone(),
-        supervisor: supervisor.clone(),
-        claim_within: config.metrics.claim_within,
-    };
     let mut claims = tokio::spawn(supervisor.watched("claimer", claimer.run()));
-    if let Some(listener) = listener {
-        info!(address = %listener.local_addr()?, "metrics and health are served");
-        loops.start("listener of metrics and health", observe::serve(listener, observed));
-    }
+    meters.vitals.claimed();
     supervisor.ready();
     info!(worker, "running");
 
@@ -275,17 +288,19 @@ async fn send_all(
     patience: Patience,
 ) -> anyhow::Result<Summary> {
     let mut signals = Signals::new()?;
+    let channels = channels::configured(&config)?;
     let environment = config.database.environment.clone();
     let mut upkeep = Link::new(params.clone(), "upkeep", false).with_patience(patience.clone());
+    entry::open(&mut upkeep).await?;
     let client = upkeep.open().await?;
-    check::ready(client).await?;
     if let Some(reason) = database::hold_reason(client, &environment).await? {
         bail!("held: {reason}");
     }
     let skipped = database::count_waiting(client).await?;
     let meters = Arc::new(Meters::new(&config.channel_names()));
+    let supervisor = Supervisor::of_environment();
     let Parts { mut claimer, reporter } =
-        assemble(&config, &params, false, patience, &Supervisor::of_environment(), &meters).await?;
+        assemble(&config, &params, channels, patience, &supervisor, &meters).await?;
     let under_way = UnderWay::of(&claimer.sender);
     let (stop, give_up) = (claimer.stop.clone(), under_way.give_up.clone());
     let stopped = stop.clone();

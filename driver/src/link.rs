@@ -15,13 +15,30 @@ use crate::observe::Meters;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Between tries to connect: longer each time, and not at the same moment as others.
+pub struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pauses {
+    pub fn next(&mut self) -> Duration {
+        let pause = self.0.mul_f64(rand::random_range(0.5..1.0));
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}
+
 pub struct Link {
     params: Arc<Params>,
     /// What it is for, in logs.
     name: &'static str,
     listens: bool,
     connected: Option<Connected>,
-    pause: Duration,
+    pauses: Pauses,
     /// Counts connections after the first.
     reconnects: Option<Counter>,
     was_connected: bool,
@@ -36,7 +53,7 @@ impl Link {
             name,
             listens,
             connected: None,
-            pause: FIRST_PAUSE,
+            pauses: Pauses::default(),
             reconnects: None,
             was_connected: false,
             patience: None,
@@ -59,12 +76,12 @@ impl Link {
             self.connected = None;
             let connected = connect(&self.params).await?;
             if self.listens {
-                database::listen(&connected.client)
-                    .await
-                    .map_err(|e| ConnectError::Refused(e.to_string()))?;
+                database::listen(&connected.client).await.map_err(|error| {
+                    ConnectError::Refused { lasting: !error.may_pass(), reason: error.to_string() }
+                })?;
             }
             info!(connection = self.name, host = %connected.host, tls = connected.tls, "connected");
-            self.pause = FIRST_PAUSE;
+            self.pauses = Pauses::default();
             if let Some(reconnects) = self.reconnects.as_ref().filter(|_| self.was_connected) {
                 reconnects.inc();
             }
@@ -73,7 +90,7 @@ impl Link {
         }
         match &self.connected {
             Some(connected) => Ok(&connected.client),
-            None => Err(ConnectError::Refused("not connected".into())),
+            None => Err(ConnectError::Refused { reason: "not connected".into(), lasting: false }),
         }
     }
 
@@ -94,7 +111,7 @@ impl Link {
             match self.open().await {
                 Ok(_) => break,
                 Err(error) => {
-                    let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
+                    let pause = self.pauses.next();
                     let retry_in_ms = pause.as_millis() as u64;
                     if error.is_fatal() {
                         error!(connection = self.name, %error, retry_in_ms, "the database refuses this driver: somebody must mend it");
@@ -107,7 +124,6 @@ impl Link {
                         }
                     }
                     tokio::time::sleep(pause).await;
-                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }

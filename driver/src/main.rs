@@ -16,6 +16,7 @@ mod database;
 mod deliveries;
 mod desk;
 mod dlq;
+mod entry;
 mod http;
 mod link;
 mod listing;

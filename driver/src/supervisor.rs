@@ -1,4 +1,4 @@
-//! What the service manager is told (systemd's sd_notify): that claims run, that the loops live, that it ends. Where there is no
+//! What the service manager is told (systemd's sd_notify): that claims run, or wait for the database, that the loops live, that it ends. Where there is no
 //! `NOTIFY_SOCKET` nothing is told.
 //!
 //! A ping of the watchdog says that the task of each loop gets its turns. A database that does not answer is no reason to
@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ pub struct Supervisor {
     life: Option<Duration>,
     /// Those of loops that have ended are gone.
     pulses: Arc<Mutex<Vec<Weak<Pulse>>>>,
+    told_up: Arc<AtomicBool>,
 }
 
 impl Supervisor {
@@ -39,7 +41,8 @@ impl Supervisor {
 
     fn new(watchdog: Option<Duration>) -> Self {
         let watchdog = watchdog.filter(|time| !time.is_zero());
-        Self { watchdog, life: watchdog.map(|watchdog| watchdog / 2), pulses: Arc::default() }
+        let life = watchdog.map(|watchdog| watchdog / 2);
+        Self { watchdog, life, pulses: Arc::default(), told_up: Arc::default() }
     }
 
     /// For whom /healthz asks, with a watchdog or without.
@@ -78,8 +81,20 @@ impl Supervisor {
         }
     }
 
+    /// It is up: a boot goes on meanwhile.
+    pub fn waiting(&self) {
+        self.up("waits for the database");
+    }
+
     pub fn ready(&self) {
-        tell(&[NotifyState::Ready, NotifyState::Status("claims run")]);
+        self.up("claims run");
+    }
+
+    fn up(&self, status: &str) {
+        if self.told_up.swap(true, Ordering::Relaxed) {
+            return tell(&[NotifyState::Status(status)]);
+        }
+        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
         if let Some(watchdog) = self.watchdog {
             tokio::spawn(self.clone().ping(watchdog));
         }

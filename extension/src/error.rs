@@ -25,8 +25,6 @@ pub enum Error {
     ControlCharacter { what: &'static str },
     #[error("{what} must be a time")]
     NotTime { what: &'static str, found: String },
-    #[error("traceparent is not of the form of W3C Trace Context")]
-    Traceparent { found: String },
     #[error("a snapshot could not be read")]
     Snapshot { found: String },
     #[error("channels must be an object of booleans or an array of names")]
@@ -75,7 +73,6 @@ impl Error {
             | Error::Empty { .. }
             | Error::NotText { .. }
             | Error::ControlCharacter { .. }
-            | Error::Traceparent { .. }
             | Error::ChannelsShape { .. }
             | Error::ChannelName { .. }
             | Error::ChannelNotText { .. }
@@ -108,7 +105,6 @@ impl Error {
             | Error::ElementNotObject { found }
             | Error::NotText { found, .. }
             | Error::NotTime { found, .. }
-            | Error::Traceparent { found }
             | Error::Snapshot { found }
             | Error::ChannelsShape { found }
             | Error::ChannelNotText { found, .. }
@@ -156,9 +152,6 @@ impl Error {
             Error::TooLarge { limit, .. } => return format!("At most {limit} bytes are allowed."),
             Error::ControlCharacter { .. } => "Remove it.",
             Error::NotTime { .. } => "Give a time such as \"2026-12-31T23:59:59Z\".",
-            Error::Traceparent { .. } => {
-                "It looks like 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01; leave it out where there is no trace."
-            }
             Error::Snapshot { .. } => "A row of pgalert.claims was damaged or changed by hand.",
             Error::AlertNotObject { .. } => {
                 "Give an object such as {\"id\": \"a1\", \"channels\": {\"email\": true}}, or to_jsonb(row)."

@@ -17,6 +17,7 @@ use crate::outcomes;
 use crate::policy;
 use crate::row::{Row, RowType};
 use crate::snapshot::{self, Range, Snapshot};
+use crate::trace;
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _dedup_key(parts: VariadicArray<&str>) -> Uuid {
@@ -39,7 +40,7 @@ fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
 }
 
 thread_local! {
-    static READING: RowType<17> = const {
+    static READING: RowType<18> = const {
         RowType::new([
             (c"at", pg_sys::TIMESTAMPTZOID),
             (c"at_ms", pg_sys::INT8OID),
@@ -50,6 +51,7 @@ thread_local! {
             (c"owed", pg_sys::TEXTARRAYOID),
             (c"content_hash", pg_sys::TEXTOID),
             (c"expires_at", pg_sys::TEXTOID),
+            (c"parent", pg_sys::TEXTOID),
             (c"message_key", pg_sys::UUIDOID),
             (c"content_key", pg_sys::UUIDOID),
             (c"day_key", pg_sys::UUIDOID),
@@ -71,7 +73,7 @@ fn _read_alert(
     traceparent: Option<&str>,
     with_day: bool,
 ) -> Result<Row, ErrorReport> {
-    let firing = alert::read_firing(alert.map(|json| json.0), user_id, message, traceparent)?;
+    let firing = alert::read_firing(alert.map(|json| json.0), user_id, message)?;
     let policy = policy::builtin(&firing.priority);
     let owed: Vec<&str> =
         firing.channels.iter().map(String::as_str).filter(|name| *name != "inapp").collect();
@@ -100,6 +102,7 @@ fn _read_alert(
             owed.into_datum(),
             firing.content_hash.into_datum(),
             firing.expires_at.into_datum(),
+            traceparent.and_then(trace::parent).into_datum(),
             uuid(keys::message_key()),
             uuid(content_key),
             day_key.and_then(uuid),
@@ -141,7 +144,7 @@ fn _read_firings(
     let element = |json: Option<JsonbText>| alert::read_element(json.map(|json| json.0));
     let elements: Vec<_> = alerts.iter().map(element).collect::<Result<_, _>>()?;
     Ok(TableIterator::new(elements.into_iter().map(|element| {
-        let alert::Element { firing, user_id, message, dedup_window, traceparent } = element;
+        let alert::Element { firing, user_id, message, dedup_window, parent } = element;
         let content_key = keys::content_key(
             Some(&firing.content_hash),
             Some(&user_id),
@@ -161,7 +164,7 @@ fn _read_firings(
             Uuid::from_bytes(keys::message_key()),
             dedup_window,
             firing.expires_at,
-            traceparent,
+            parent,
         )
     })))
 }

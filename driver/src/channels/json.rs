@@ -144,6 +144,8 @@ impl JsonChannel {
         let body = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
         let at = |pointer: &str| body.pointer(pointer).filter(|_| !pointer.is_empty());
         let (host, whole, asked) = (answer.host.clone(), answer.whole, answer.pause());
+        let wrong_secret = host_is_fixed(&self.settings.url)
+            && self.settings.wrong_secret.contains(&answer.status.as_u16());
         let receipt = answer.accepted().map_err(|mut error| {
             let pause =
                 at(&self.settings.retry_after).and_then(Value::as_f64).filter(|_| asked.is_none());
@@ -151,6 +153,10 @@ impl JsonChannel {
                 if pause.is_finite() && pause >= 0.0 {
                     *retry_after = Duration::from_secs_f64(pause.min(MAX_PAUSE_S));
                 }
+            }
+            if error.kind == ErrorKind::Permanent && wrong_secret {
+                (error.kind, error.class) = (ErrorKind::Transient, "secret_refused".into());
+                return error.hinting("is the secret of this channel right?");
             }
             if error.kind == ErrorKind::Permanent && !self.settings.hint.is_empty() {
                 return error.hinting(&self.settings.hint);

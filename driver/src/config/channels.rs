@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{ConfigError, Secret};
+use super::{values, ConfigError, Secret};
 
 /// Segments of an SMS at most: Twilio takes 1600 characters.
 const MAX_SEGMENTS: u8 = 10;
@@ -52,6 +52,7 @@ secret_file = ""
 repeatable = false
 answer_ok = ""
 retry_after = ""
+wrong_secret = [401]
 hint = ""
 concurrency = 128
 "#;
@@ -68,6 +69,8 @@ pub struct JsonChannel {
     pub repeatable: bool,
     pub answer_ok: String,
     pub retry_after: String,
+    #[serde(deserialize_with = "values::statuses")]
+    pub wrong_secret: Vec<u16>,
     pub hint: String,
     pub concurrency: u32,
 }

@@ -35,6 +35,22 @@ pub fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Socke
     })
 }
 
+/// Of answers that refuse a request. From the environment they come as text.
+pub fn statuses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+    let values = Vec::<toml::Value>::deserialize(deserializer)?;
+    let status = |value: &toml::Value| {
+        let number = value.as_integer().or_else(|| value.as_str()?.parse().ok());
+        number.and_then(|number| u16::try_from(number).ok()).filter(|it| (400..500).contains(it))
+    };
+    values
+        .iter()
+        .map(|value| {
+            let bad = || D::Error::custom(format!("{value} is no status from 400 to 499"));
+            status(value).ok_or_else(bad)
+        })
+        .collect()
+}
+
 /// Addresses and networks.
 pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;

@@ -35,8 +35,8 @@ pub enum ConnectError {
     #[error("{host} refused the connection: {message} (SQLSTATE {code})")]
     Rejected { host: String, code: String, message: String },
     /// For callers: the session was opened and could not be made ready.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{reason}")]
+    Refused { reason: String, lasting: bool },
 }
 
 impl ConnectError {
@@ -44,10 +44,10 @@ impl ConnectError {
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::TlsConfig(_) | Self::Authentication { .. } | Self::DatabaseMissing { .. } => true,
-            Self::Tls { lasting, .. } => *lasting,
+            Self::Tls { lasting, .. } | Self::Refused { lasting, .. } => *lasting,
             // Objects, rights and settings of the connection string: 22, 42.
             Self::Rejected { code, .. } => code.starts_with("42") || code.starts_with("22"),
-            Self::Unreachable(_) | Self::SessionAttrs { .. } | Self::Refused(_) => false,
+            Self::Unreachable(_) | Self::SessionAttrs { .. } => false,
         }
     }
 }

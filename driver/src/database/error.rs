@@ -22,10 +22,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
             Some(db) if db.code().code() == LEASE_LOST => {
                 Self::LeaseLost(format!("{}: {}", db.message(), db.detail().unwrap_or_default()))
             }
-            // Class 57P: the server ends the session. 25006: a standby now, after a failover.
-            Some(db) if db.code().code().starts_with("57P") || db.code().code() == "25006" => {
-                Self::Lost(db.message().into())
-            }
+            Some(db) if ends_the_session(db.code().code()) => Self::Lost(db.message().into()),
             Some(db) => Self::Refused {
                 sqlstate: db.code().code().into(),
                 message: db.message().into(),
@@ -43,6 +40,11 @@ impl From<tokio_postgres::Error> for DatabaseError {
             }
         }
     }
+}
+
+/// Class 57P: the server ends it. Class 08: a pooler does, whose server is away. 25006: a standby now, after a failover.
+fn ends_the_session(sqlstate: &str) -> bool {
+    sqlstate.starts_with("57P") || sqlstate.starts_with("08") || sqlstate == "25006"
 }
 
 /// Where the server has none.
@@ -72,6 +74,12 @@ impl DatabaseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_is_ended_by_its_server_its_pooler_or_a_failover() {
+        assert!(["57P01", "57P03", "08P01", "08006", "25006"].into_iter().all(ends_the_session));
+        assert!(!["57014", "40P01", "42501", "25001"].into_iter().any(ends_the_session));
+    }
 
     #[test]
     fn a_deadlock_passes_and_a_mistake_does_not() {

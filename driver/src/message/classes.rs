@@ -40,6 +40,7 @@ const CLASSES: &[Class] = &[
     message("no_recipient"),
     message("rate_limited"),
     message("refused"),
+    message("secret_refused"),
     message("slack.*"),
     message("smtp.4xx"),
     message("smtp.5xx"),

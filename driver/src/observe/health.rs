@@ -8,24 +8,20 @@ use serde::Serialize;
 const OK: &str = "ok";
 
 /// When the database has answered a claim, with messages or without.
+#[derive(Default)]
 pub struct Vitals {
-    claimed: Mutex<Instant>,
-}
-
-impl Default for Vitals {
-    /// Who has just started has not failed yet.
-    fn default() -> Self {
-        Self { claimed: Mutex::new(Instant::now()) }
-    }
+    claimed: Mutex<Option<Instant>>,
 }
 
 impl Vitals {
+    /// Also of who has just begun: it has not failed yet.
     pub fn claimed(&self) {
-        *self.claimed.lock() = Instant::now();
+        *self.claimed.lock() = Some(Instant::now());
     }
 
-    fn since_claim(&self) -> Duration {
-        self.claimed.lock().elapsed()
+    /// None before the first.
+    fn since_claim(&self) -> Option<Duration> {
+        self.claimed.lock().map(|at| at.elapsed())
     }
 }
 
@@ -70,13 +66,14 @@ impl Ready {
             Some(Database { unfit, hold_reason }) => (OK.into(), ok(unfit), ok(hold_reason)),
             None => ("it does not answer: the log says more".into(), unknown(), unknown()),
         };
-        let since = vitals.since_claim();
-        let claims = ok((since > claim_within).then(|| {
-            format!(
+        let claims = match vitals.since_claim() {
+            None => "there are none yet: this driver waits for the database".into(),
+            Some(since) if since > claim_within => format!(
                 "no claim was answered for {} s: the database is slow, or messages in flight take all places",
                 since.as_secs()
-            )
-        }));
+            ),
+            Some(_) => OK.into(),
+        };
         let ready = [&database, &extension, &hold, &claims].iter().all(|part| *part == OK);
         Self { ready, database, extension, hold, claims }
     }
@@ -100,6 +97,9 @@ mod tests {
         let vitals = Vitals::default();
         let well = || Some(Database { unfit: None, hold_reason: None });
         let minute = Duration::from_secs(60);
+        let early = Ready::of(well(), &vitals, minute);
+        assert!(!early.ready && early.claims.contains("none yet"), "{early:?}");
+        vitals.claimed();
         assert!(Ready::of(well(), &vitals, minute).ready);
         let gone = Ready::of(None, &vitals, minute);
         assert!(!gone.ready && gone.database != OK && gone.hold != OK, "{gone:?}");

@@ -108,6 +108,31 @@ fn a_message_of_spaces_has_a_text_for_slack() {
     }
 }
 
+/// ntfy takes a message of 4096 bytes in a body of twice that (docs.ntfy.sh/publish), Teams a message of 28 KB
+/// (learn.microsoft.com/en-us/microsoftteams/limits-specifications-teams), PagerDuty an event of 512 KB
+/// (developer.pagerduty.com/docs/events-api-v2/trigger-events). Others count characters.
+#[test]
+fn a_body_fits_its_receiver_whatever_its_characters_take() {
+    let templates = Templates::load("", BTreeMap::new(), &[]).unwrap();
+    let characters = ["x", "\"", "\\", "\n", "\u{1}", "\u{7f}", "<", "é", "\u{2028}", "€", "🔥"];
+    let mut pairs = characters.iter().flat_map(|a| characters.iter().map(move |b| (a, b)));
+    assert!(pairs.all(|(named, said)| {
+        let context = with(|message| {
+            message.text = said.repeat(262_144 / said.len());
+            message.alert_name = Some(named.repeat(5_000));
+            message.alert_id = if named.len() > 1 { named } else { "\"" }.repeat(255);
+        });
+        let body = |name, limit| {
+            let body = templates.forgiving().render(name, &context).unwrap();
+            assert!(body.len() <= limit, "{name} has {} bytes of {named:?}, {said:?}", body.len());
+            serde_json::from_str::<serde_json::Value>(&body).unwrap()
+        };
+        body("teams.json", 28 * 1024);
+        body("pagerduty.json", 512 * 1024);
+        body("ntfy.json", 2 * 4096)["message"].as_str().unwrap().len() <= 4096
+    }));
+}
+
 #[test]
 fn an_alert_that_no_float_holds_is_sent_all_the_same() {
     let context = with(|message| {

@@ -116,8 +116,13 @@ mod tests {
             assert!(found.is_remote());
             assert_eq!(found.is_sampled(), sampled, "{flags}");
         }
-        let later = "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert!(caller(Some(later)).span().span_context().is_sampled(), "of a version to come");
+        for later in ["01", "01-extra"] {
+            let later = format!("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{later}");
+            assert!(
+                caller(Some(&later)).span().span_context().is_sampled(),
+                "of a version to come"
+            );
+        }
         let zeros = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
         let reserved = "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         for none in [None, Some(""), Some("01"), Some(zeros), Some(reserved)] {

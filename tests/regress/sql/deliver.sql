@@ -41,6 +41,14 @@ FROM outbox WHERE alert_id = '7';
 SELECT count(DISTINCT delivery_key) = count(*) AS keys_differ, bool_and(accepted_at = enqueued_at) AS times_agree FROM outbox;
 SELECT deliver_alert('{"id": "t1", "channels": ["email"]}', 'u1', 'traced', NULL, '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01');
 SELECT traceparent FROM outbox WHERE alert_id = 't1';
+-- A trace that cannot be followed costs no alert; of one of a later version what is known of it is kept.
+SELECT given, deliver_alert(jsonb_build_object('id', 't2.' || n, 'channels', '["email"]'::jsonb), 'u1', 'parent ' || n, NULL, given)
+FROM (VALUES (1, ''), (2, '00-zz-1-01'), (3, E'x\r\ny: z'), (4, '00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01'),
+  (5, '00-00000000000000000000000000000000-b7ad6b7169203331-01'), (6, '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra'),
+  (7, '01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra')) AS t (n, given);
+SELECT deliver_alert('{"id": "t2.8", "channels": ["email"], "expires_at": "2020-01-01"}', 'u1', 'parent 8', NULL, repeat('0', 100000));
+SELECT alert_data ->> 'message' AS message, traceparent FROM outbox WHERE alert_id LIKE 't2.%'
+UNION ALL SELECT alert_data ->> 'message', traceparent FROM alert_dlq WHERE alert_id LIKE 't2.%' ORDER BY 1;
 
 -- 2
 SELECT notification_id > 0 AS numbered, alert_id, alert_name, message, priority, read_at FROM inbox('u1');

@@ -26,7 +26,7 @@ SELECT n, jsonb_strip_nulls(jsonb_build_object(
     'user_id', 'u' || n % 3,
     'message', 'm' || (n * 7 + n / 11) % 13,
     'dedup_window', CASE n % 17 WHEN 3 THEN '0' WHEN 5 THEN '5 minutes' END,
-    'traceparent', CASE n % 19 WHEN 0 THEN '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' END,
+    'traceparent', CASE n % 19 WHEN 0 THEN '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' WHEN 1 THEN 'none' END,
     'alert', jsonb_build_object(
       'id', 'a' || (n * 3 + n / 7) % 5,
       'channels', (ARRAY['["email"]', '["inapp"]', '["inapp", "email"]', '{"email": true, "sms": true}', '[]']::jsonb[])[1 + (n + n / 5) % 5],
@@ -64,6 +64,11 @@ SELECT status, delivery_key IS NULL AS without_key, count(*), count(DISTINCT del
 FROM results r GROUP BY 1, 2 ORDER BY 1;
 ROLLBACK;
 SELECT * FROM deliver_alerts('{}');
+-- A trace that cannot be followed costs no alert, whatever it is.
+SELECT ordinal, status FROM deliver_alerts(ARRAY(
+  SELECT jsonb_build_object('user_id', 'u', 'message', 't' || n, 'traceparent', parent, 'alert', '{"id": "traced", "priority": "most", "channels": ["email"]}'::jsonb)
+  FROM (VALUES (1, 'null'::jsonb), (2, '"00-1"'), (3, '5'), (4, '{}'), (5, '"01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-extra"')) AS t (n, parent) ORDER BY n));
+SELECT alert_data ->> 'message' AS message, traceparent FROM outbox WHERE alert_id = 'traced' ORDER BY 1;
 -- The whole of a full day, in one call and over two.
 SELECT status, count(*) FROM deliver_alerts(ARRAY(
   SELECT jsonb_build_object('user_id', 'u', 'message', 'd' || n, 'alert', '{"id": "full", "priority": "most", "channels": ["email"]}'::jsonb)

@@ -34,7 +34,7 @@ pub fn apply(body: &mut Value) {
 
 fn limit(text: Option<&mut Value>, units: usize) {
     if let Some(Value::String(text)) = text {
-        let mut kept = cut(text, units);
+        let mut kept = cut(text, units, None);
         // Half of an "&amp;" would be shown as it is.
         if kept != *text {
             let half = |at: &usize| !kept[*at..].contains(';') && kept.len() - at < LONGEST_HALF;

@@ -333,6 +333,50 @@ async fn a_token_in_a_url_is_in_no_error_and_a_pause_in_a_body_counts() {
     assert!(missing.stderr.contains("PGALERT_CHANNELS_TELEGRAM_SECRET"), "{missing:?}");
 }
 
+/// The operator's, whom each message waits for. Where the address is all that signs in, it is the address that is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_wait_for_a_right_secret_of_the_channel() {
+    let receiver = Webhook::start().await;
+    let (base, url) = (receiver.base(), receiver.url());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (waits, ends) = ("(Transient, secret_refused)", "(Permanent, http.4xx)");
+    for (channel, to, settings, status, expected) in [
+        ("telegram", "42", "url = \"BASEbot{secret}/sendMessage\"", 401, waits),
+        ("telegram", "42", "url = \"BASEbot{secret}/sendMessage\"", 404, waits),
+        ("telegram", "42", "url = \"BASE\"", 403, ends), // the user has blocked the bot
+        ("telegram", "42", "url = \"BASE\"", 400, ends), // there is no such chat
+        ("ntfy", "ops", "url = \"BASE\"", 401, waits),
+        ("ntfy", "ops", "url = \"BASE\"", 403, waits),
+        ("ntfy", "ops", "url = \"BASE\"", 404, ends),
+        ("discord", &url, "", 401, ends),
+        ("teams", &url, "", 401, ends),
+        ("tickets", "ann", "url = \"BASE\"\nbody = \"{}\"", 401, waits),
+        ("tickets", "ann", "url = \"BASE{address}\"\nbody = \"{}\"", 401, waits),
+        ("tickets", "ann", "url = \"BASE\"\nbody = \"{}\"", 403, ends),
+        ("tickets", "ann", "url = \"BASE\"\nbody = \"{}\"\nwrong_secret = [422]", 422, waits),
+        ("tickets", "ann", "url = \"BASE\"\nbody = \"{}\"\nwrong_secret = []", 401, ends),
+        ("tickets", &url, "body = \"{}\"", 401, ends),
+    ] {
+        receiver.answer(move |_| Answer::status(status));
+        let settings = settings.replace("BASE", &base);
+        let section = format!("[channels.{channel}]\nenabled = true\n{settings}\n");
+        std::fs::write(file.path(), section).unwrap();
+        let given = [
+            ("CONFIG", file.path().to_str().unwrap()),
+            ("CHANNELS_TELEGRAM_SECRET", "1:aa"),
+            ("CHANNELS_NTFY_WRONG_SECRET", "401, 403"), // as it is by default
+        ];
+        let ended = send(channel, to, &given, "down").await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{channel}, {status}: {expected}: {ended:?}");
+        let hints = ended.stderr.contains("is the secret of this channel right?");
+        assert_eq!(hints, expected == waits, "{channel}, {status}: {ended:?}");
+    }
+    let refused = send("ntfy", "ops", &[("CHANNELS_NTFY_WRONG_SECRET", "200")], "down").await;
+    assert_eq!(refused.code, Some(64), "{refused:?}");
+    assert!(refused.stderr.contains("from 400 to 499"), "{refused:?}");
+}
+
 /// A channel that is only in the configuration, from its name in the database to the receiver.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_receiver_quotes_of_its_credentials_is_in_no_error() {

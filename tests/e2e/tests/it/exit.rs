@@ -38,6 +38,17 @@ async fn without_the_rights_the_driver_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_login_or_database_is_told_at_once() {
+    let database = Cluster::shared().database().await;
+    for command in ["run", "once"] {
+        let mut nobody = pgalert_at(command, &database.url("nobody"));
+        refused(&mut nobody, 1, &["refused the login of user \"nobody\""]).await;
+        let nowhere = Cluster::shared().named_database("nowhere");
+        refused(&mut pgalert(command, &nowhere), 1, &["no database \"nowhere\""]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_fires_by_hand_is_told_what_is_missing() {
     let empty = Cluster::shared().empty_database().await;
     let database = Cluster::shared().database().await;
@@ -53,13 +64,8 @@ async fn who_fires_by_hand_is_told_what_is_missing() {
 async fn exit_codes_are_as_the_help_says() {
     let database = Cluster::shared().database().await;
     let nobody = format!("postgresql://courier@127.0.0.1:{}/x", free_port());
-    for command in ["run", "once", "recipients"] {
-        let mut command = pgalert_at(command, &nobody);
-        if command.get_args().any(|argument| argument == "recipients") {
-            command.arg("list");
-        }
-        refused(&mut command, 1, &["error: "]).await;
-    }
+    refused(&mut pgalert_at("once", &nobody), 1, &["error: "]).await;
+    refused(pgalert_at("recipients", &nobody).arg("list"), 1, &["error: "]).await;
     refused(&mut pgalert("nonsense", &database), 2, &["nonsense"]).await;
     refused(pgalert("run", &database).arg("--no-such-flag"), 2, &["--no-such-flag"]).await;
     let mut command = pgalert("run", &database);

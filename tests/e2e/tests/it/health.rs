@@ -8,13 +8,13 @@ use crate::{
     metrics::observed,
 };
 
-async fn ask(port: u16, path: &str) -> (u16, Value) {
+pub async fn ask(port: u16, path: &str) -> (u16, Value) {
     let (status, body) = http_get(port, path).await.unwrap();
     (status, serde_json::from_str(&body).unwrap())
 }
 
 /// Waits until /readyz answers so, with this part of its answer as wrong or as well as `wanted` says.
-async fn until_ready_says(port: u16, status: u16, part: &str, wanted: &str) {
+pub async fn until_ready_says(port: u16, status: u16, part: &str, wanted: &str) {
     until(&format!("/readyz says {status}, {part}: {wanted}"), LIMIT, async || {
         let (found, answer) = ask(port, "/readyz").await;
         let text = answer[part].as_str().unwrap_or_default();

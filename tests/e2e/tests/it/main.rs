@@ -34,6 +34,7 @@ mod schemas; // what receivers take, as JSON schemas
 mod share; // three drivers, SIGTERM, polling, a pooler
 mod signature; // Standard Webhooks, as another implementation sees them
 mod smtp; // a server that breaks off, stalls or lies
+mod start; // a driver that is started before its database is there
 mod stress; // the queue under everything at once: nothing lost, nothing twice
 mod supervisor; // what the service manager is told
 mod templates; // preview, check, and what a broken one costs

@@ -107,6 +107,25 @@ async fn a_process_that_stands_still_pings_no_more() {
     manager.until_told("WATCHDOG=1").await;
 }
 
+/// A boot goes on, and a database that does not come is no reason for another start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_waits_for_its_database_is_up_and_says_so() {
+    let cluster = Cluster::start(&[]);
+    let database = cluster.database().await;
+    cluster.crash();
+    let manager = Manager::new("waiting");
+    let driver =
+        Driver::start(manager.watch(&mut pgalert("run", &database), Duration::from_millis(400)));
+    assert_eq!(manager.until_told("STATUS=waits for the database").await, [""; 0]);
+    manager.until_told("WATCHDOG=1").await;
+    cluster.start_server();
+    let between = manager.until_told("STATUS=claims run").await;
+    assert!(between.iter().all(|told| told.trim() == "WATCHDOG=1"), "{between:?}");
+    manager.until_told("WATCHDOG=1").await;
+    let (ended, _) = tokio::join!(driver.terminate(LIMIT), manager.until_told("STOPPING=1"));
+    assert!(ended.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_that_cannot_work_is_never_ready() {
     let database = Cluster::shared().database().await;

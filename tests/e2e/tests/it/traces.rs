@@ -391,24 +391,20 @@ async fn check_says_whether_the_collector_takes_spans() {
     assert!(exports.iter().all(|export| export["spans"] == json!([])), "{exports:?}");
 }
 
-/// The command line knows the caller's span, too.
+/// The command line knows the caller's span, too. What is none costs no alert.
 #[tokio::test(flavor = "multi_thread")]
 async fn deliver_takes_a_traceparent() {
     let (database, session, _webhook) = start().await;
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
-    let mut command = pgalert_at("deliver", &database.url("postgres"));
-    let alert = r#"{"id": "disk", "channels": ["webhook"]}"#;
-    let ended = run(command.args([
-        "--alert",
-        alert,
-        "--user",
-        "ann",
-        "--message",
-        "m",
-        "--traceparent",
-        &traceparent,
-    ]))
-    .await;
-    assert_eq!(ended.stdout.trim(), "queued", "{ended:?}");
-    assert_eq!(texts(&session, "SELECT traceparent FROM pgalert.outbox").await, [traceparent]);
+    for (id, given) in [("disk", traceparent.as_str()), ("fan", "of a proxy")] {
+        let mut command = pgalert_at("deliver", &database.url("postgres"));
+        let alert = json!({"id": id, "channels": ["webhook"]}).to_string();
+        let ended = run(command
+            .args(["--alert", &alert, "--user", "ann", "--message", id])
+            .args(["--traceparent", given]))
+        .await;
+        assert_eq!(ended.stdout.trim(), "queued", "{ended:?}");
+    }
+    let kept = "SELECT coalesce(traceparent, 'none') FROM pgalert.outbox ORDER BY message_id";
+    assert_eq!(texts(&session, kept).await, [traceparent.as_str(), "none"]);
 }

@@ -48,7 +48,7 @@ BEGIN
   FROM (SELECT e.ordinal, e.user_id, e.message, e.traceparent, (e.element ->> 'dedup_window')::interval AS keep_for,
                (e.fired).alert_id, (e.fired).alert_name, (e.fired).priority, (e.fired).channels, (e.fired).content_hash,
                (e.fired).content_key, (e.fired).message_key, (e.fired).expires_at::timestamptz,
-               _alert_data(e.element -> 'alert', e.user_id, e.message) AS alert_data
+               (e.fired).alert_data
         FROM (SELECT u.*, _read_alert(u.element -> 'alert', u.user_id, u.message, u.traceparent, false) AS fired
               FROM (SELECT ordinal, element, element ->> 'user_id' AS user_id, element ->> 'message' AS message,
                            element ->> 'traceparent' AS traceparent

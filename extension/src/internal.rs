@@ -11,12 +11,13 @@ use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
 use crate::day;
 use crate::error::Error;
-use crate::jsonb::JsonbText;
+use crate::jsonb::Jsonb;
 use crate::keys;
 use crate::outcomes;
 use crate::policy;
-use crate::row::{Row, RowType};
+use crate::row::{text_array, Row, RowType};
 use crate::snapshot::{self, Range, Snapshot};
+use crate::stored;
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _dedup_key(parts: VariadicArray<&str>) -> Uuid {
@@ -34,12 +35,12 @@ fn _builtin_channels() -> Vec<&'static str> {
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]
-fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
-    Ok(alert::enabled(alert.0)?)
+fn _enabled_channels(alert: Jsonb) -> Result<Vec<String>, ErrorReport> {
+    Ok(alert::enabled(alert.text)?)
 }
 
 thread_local! {
-    static READING: RowType<17> = const {
+    static READING: RowType<20> = const {
         RowType::new([
             (c"at", pg_sys::TIMESTAMPTZOID),
             (c"at_ms", pg_sys::INT8OID),
@@ -58,6 +59,9 @@ thread_local! {
             (c"lane", pg_sys::INT2OID),
             (c"in_app", pg_sys::BOOLOID),
             (c"plain", pg_sys::BOOLOID),
+            (c"delivered", pg_sys::TEXTARRAYOID),
+            (c"alert_data", pg_sys::JSONBOID),
+            (c"bytes", pg_sys::INT4OID),
         ])
     };
 }
@@ -65,23 +69,26 @@ thread_local! {
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
 fn _read_alert(
-    alert: Option<JsonbText>,
+    alert: Option<Jsonb>,
     user_id: Option<&str>,
     message: Option<&str>,
     traceparent: Option<&str>,
     with_day: bool,
 ) -> Result<Row, ErrorReport> {
-    let firing = alert::read_firing(alert.map(|json| json.0), user_id, message, traceparent)?;
+    let firing = alert::read_firing(alert.map(|json| json.text), user_id, message, traceparent)?;
     let policy = policy::builtin(&firing.priority);
-    let owed: Vec<&str> =
-        firing.channels.iter().map(String::as_str).filter(|name| *name != "inapp").collect();
-    let in_app = owed.len() < firing.channels.len();
+    let channels = firing.channels.iter().map(String::as_str);
+    let (delivered, owed): (Vec<&str>, Vec<&str>) = channels.partition(|name| *name == "inapp");
+    let in_app = !delivered.is_empty();
     let plain = policy.is_some()
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
         && firing.channels.iter().all(|name| channels::BUILTIN.contains(&name.as_str()));
     let content_key =
         keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
+    let texts =
+        [("message", message.unwrap_or_default()), ("user_id", user_id.unwrap_or_default())];
+    let alert_data = alert.and_then(|json| stored::with_texts(json.stored, &texts));
     let at = now_micros();
     let day = with_day.then(|| day::utc_day(at)).flatten();
     let day_key = user_id
@@ -89,6 +96,7 @@ fn _read_alert(
         .map(|(user, day)| keys::day_key(user, &firing.alert_id, &day.name, 1));
     let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
     let time = |micros: i64| (micros - POSTGRES_EPOCH_MICROS).into_datum();
+    let channels = if in_app { text_array(&firing.channels) } else { text_array(&owed) };
     Ok(READING.with(|reading| {
         reading.row([
             time(at),
@@ -96,8 +104,8 @@ fn _read_alert(
             firing.alert_id.into_datum(),
             firing.alert_name.into_datum(),
             firing.priority.into_datum(),
-            firing.channels.clone().into_datum(),
-            owed.into_datum(),
+            channels,
+            if in_app { text_array(&owed) } else { channels },
             firing.content_hash.into_datum(),
             firing.expires_at.into_datum(),
             uuid(keys::message_key()),
@@ -108,6 +116,9 @@ fn _read_alert(
             policy.map(|policy| policy.lane).into_datum(),
             in_app.into_datum(),
             plain.into_datum(),
+            text_array(&delivered),
+            alert_data.as_deref().into_datum(),
+            alert_data.map(|data| (data.len() + pg_sys::VARHDRSZ) as i32).into_datum(),
         ])
     }))
 }
@@ -198,8 +209,8 @@ fn _admit(
 #[pg_extern(immutable, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn _told(
-    outcomes: Option<JsonbText>,
-    earlier: JsonbText,
+    outcomes: Option<Jsonb>,
+    earlier: Jsonb,
 ) -> Result<
     TableIterator<
         'static,
@@ -212,7 +223,7 @@ fn _told(
     >,
     ErrorReport,
 > {
-    let told = outcomes::told(outcomes.map(|json| json.0), earlier.0)?;
+    let told = outcomes::told(outcomes.map(|json| json.text), earlier.text)?;
     Ok(TableIterator::new(told.into_iter().map(|message| {
         let missed = Some(message.missed).filter(|channels| !channels.is_empty());
         (
@@ -240,11 +251,11 @@ thread_local! {
 /// Declared in `sql/42_report.sql`.
 #[pg_extern(sql = false)]
 fn _delivered_whole(
-    outcomes: Option<JsonbText>,
+    outcomes: Option<Jsonb>,
     finished: Option<Array<i64>>,
 ) -> Result<Row, ErrorReport> {
     let finished: Vec<i64> = finished.iter().flat_map(|ids| ids.iter().flatten()).collect();
-    let whole = outcomes::whole(outcomes.map(|json| json.0), &finished)?;
+    let whole = outcomes::whole(outcomes.map(|json| json.text), &finished)?;
     let keys = whole.delivery_keys.iter().map(|key| Uuid::from_bytes(key.into_bytes()));
     Ok(WHOLE.with(|row| {
         row.row([

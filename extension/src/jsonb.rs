@@ -1,7 +1,8 @@
-//! A jsonb argument as its text. `pgrx::JsonB` builds a tree in which numbers are rounded, and panics on deep nesting.
+//! A jsonb argument, as its text and as it is stored. `pgrx::JsonB` builds a tree in which numbers are rounded, and panics on
+//! deep nesting.
 
 use std::ffi::CStr;
-use std::ptr;
+use std::{ptr, slice};
 
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::FromDatum;
@@ -16,9 +17,13 @@ use crate::error::Error;
 
 /// Allocated in the memory context of the call, which ends with it.
 #[derive(Clone, Copy)]
-pub struct JsonbText<'fcx>(pub &'fcx str);
+pub struct Jsonb<'fcx> {
+    pub text: &'fcx str,
+    /// Without the length that Postgres puts before it.
+    pub stored: &'fcx [u8],
+}
 
-impl FromDatum for JsonbText<'_> {
+impl FromDatum for Jsonb<'_> {
     unsafe fn from_polymorphic_datum(
         datum: pg_sys::Datum,
         is_null: bool,
@@ -32,13 +37,17 @@ impl FromDatum for JsonbText<'_> {
         unsafe {
             let jsonb: *mut pg_sys::Jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
             let size = pgrx::varsize_any(jsonb.cast());
+            let stored = slice::from_raw_parts(
+                pgrx::vardata_any(jsonb.cast()).cast(),
+                size - pg_sys::VARHDRSZ,
+            );
             let text = pg_sys::JsonbToCString(ptr::null_mut(), &raw mut (*jsonb).root, size as i32);
             let bytes = CStr::from_ptr(text).to_bytes();
             if pg_sys::GetDatabaseEncoding() as u32 == pg_sys::pg_enc::PG_UTF8 {
-                return Some(JsonbText(std::str::from_utf8_unchecked(bytes)));
+                return Some(Jsonb { text: std::str::from_utf8_unchecked(bytes), stored });
             }
             match std::str::from_utf8(bytes) {
-                Ok(text) => Some(JsonbText(text)),
+                Ok(text) => Some(Jsonb { text, stored }),
                 Err(_) => {
                     ErrorReport::from(Error::NotUtf8).report(PgLogLevel::ERROR); // which does not return
                     None
@@ -49,16 +58,16 @@ impl FromDatum for JsonbText<'_> {
 }
 
 // SAFETY: the SQL type below is jsonb, which from_datum reads.
-unsafe impl<'fcx> ArgAbi<'fcx> for JsonbText<'fcx> {
+unsafe impl<'fcx> ArgAbi<'fcx> for Jsonb<'fcx> {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: callers of this method check for NULL first.
-        unsafe { arg.unbox_arg_using_from_datum().unwrap_or(JsonbText("null")) }
+        unsafe { arg.unbox_arg_using_from_datum().unwrap_or(Jsonb { text: "null", stored: &[] }) }
     }
 }
 
 // SAFETY: this is the type that from_datum expects.
-unsafe impl SqlTranslatable for JsonbText<'_> {
-    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(JsonbText);
+unsafe impl SqlTranslatable for Jsonb<'_> {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Jsonb);
     const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
     const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
     const RETURN_SQL: Result<ReturnsRef, ReturnsError> =

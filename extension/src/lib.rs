@@ -17,6 +17,7 @@ mod outcomes;
 mod policy;
 mod row;
 mod snapshot;
+mod stored;
 
 use pgrx::extension_sql_file;
 

@@ -3,14 +3,16 @@
 -- What can be known of an alert without a table; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. at, at_ms: now.
 -- owed: its channels but inapp. The lane (NULL where there is none), the day's key (only with_day) and how long keys are held are
 -- those of the built-in policy and settings. plain: nothing else is to be looked up, its channels and policy being built in, and
--- it has a channel and no expires_at. delivered: inapp where it is among the channels. alert_data: the alert as tables keep it, with
--- message and user; bytes: its size.
+-- it has a channel and no expires_at; only where the two sequences are given, and say that nothing was set and the first use is
+-- over. delivered: inapp where it is among the channels. alert_data: the alert as tables keep it, with message and user; bytes: its
+-- size.
 CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text, with_day boolean,
+  settings_written regclass DEFAULT NULL, first_use_seen regclass DEFAULT NULL,
   OUT at timestamptz, OUT at_ms bigint, OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[],
   OUT owed text[], OUT content_hash text, OUT expires_at text, OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT content_until timestamptz,
   OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean,
   OUT delivered text[], OUT alert_data jsonb, OUT bytes integer)
-LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
 
 CREATE FUNCTION _day(at timestamptz, zone text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -114,9 +116,8 @@ DECLARE
   held    uuid[];
   verdict text;
 BEGIN
-  fired := _read_alert(alert, user_id, message, traceparent, true);
-  IF NOT fired.plain OR dedup_window IS NOT NULL
-     OR pg_sequence_last_value('pgalert.settings_written') IS NOT NULL OR pg_sequence_last_value('pgalert.first_use_seen') IS NULL THEN
+  fired := _read_alert(alert, user_id, message, traceparent, true, 'pgalert.settings_written', 'pgalert.first_use_seen');
+  IF NOT fired.plain OR dedup_window IS NOT NULL THEN
     IF dedup_window IS NOT NULL THEN
       PERFORM _check_window(dedup_window);
     END IF;

@@ -1,9 +1,11 @@
 //! SQL functions that only `sql/` calls. Like `api`, thin wrappers.
 
+use std::cell::Cell;
+
 use pgrx::datum::{Array, Interval, IntoDatum, Uuid};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{name, pg_extern, pg_sys, VariadicArray};
+use pgrx::{direct_function_call, name, pg_extern, pg_sys, VariadicArray};
 
 use crate::admission::{self, Applicant};
 use crate::alert;
@@ -74,13 +76,17 @@ fn _read_alert(
     message: Option<&str>,
     traceparent: Option<&str>,
     with_day: bool,
+    settings_written: Option<pg_sys::Oid>,
+    first_use_seen: Option<pg_sys::Oid>,
 ) -> Result<Row, ErrorReport> {
     let firing = alert::read_firing(alert.map(|json| json.text), user_id, message, traceparent)?;
     let policy = policy::builtin(&firing.priority);
     let channels = firing.channels.iter().map(String::as_str);
     let (delivered, owed): (Vec<&str>, Vec<&str>) = channels.partition(|name| *name == "inapp");
     let in_app = !delivered.is_empty();
-    let plain = policy.is_some()
+    let plain = settings_written.is_some_and(|sequence| last_value(sequence).is_none())
+        && first_use_seen.is_some_and(was_called)
+        && policy.is_some()
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
         && firing.channels.iter().all(|name| channels::BUILTIN.contains(&name.as_str()));
@@ -148,6 +154,25 @@ fn _builtin_policies() -> TableIterator<
 #[pg_extern(volatile, parallel_safe)]
 fn _now_ms() -> i64 {
     now_micros() / 1000
+}
+
+/// None for a sequence that was not called.
+fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
+    // SAFETY: the function takes an OID, and raises an error for one that is not of a sequence.
+    unsafe { direct_function_call(pg_sys::pg_sequence_last_value, &[sequence.into_datum()]) }
+}
+
+thread_local! {
+    /// The last sequence that was seen to be called.
+    static CALLED: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
+}
+
+/// Of a sequence that stays called once it was: then this session need not look again.
+fn was_called(sequence: pg_sys::Oid) -> bool {
+    if CALLED.get() != Some(sequence) && last_value(sequence).is_some() {
+        CALLED.set(Some(sequence));
+    }
+    CALLED.get() == Some(sequence)
 }
 
 /// Microseconds since 1970.

@@ -1,15 +1,18 @@
 -- Fire: an alert becomes a notification, an outbox row, or a suppressed one, in the caller's transaction.
 
 -- What can be known of an alert without a table; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. at, at_ms: now.
--- parent: what is known of the traceparent, NULL where it cannot be followed.
--- owed: its channels but inapp. The lane (NULL where there is none), the day's key (only with_day) and how long keys are held are
--- those of the built-in policy and settings. plain: nothing else is to be looked up, its channels and policy being built in, and
--- it has a channel and no expires_at.
-CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text, with_day boolean,
+-- parent: what is known of the traceparent, NULL where it cannot be followed. owed: its channels but inapp; delivered: inapp, where
+-- it is among them. The lane (NULL where there is none), the day's key and how long keys are held are those of the built-in policy
+-- and settings. plain: nothing else is to be looked up, its channels and policy being built in; it has a channel and no expires_at;
+-- and the two sequences say that nothing was set and the first use is over. alert_data: the alert as tables keep it, with message
+-- and user; bytes: its size.
+CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text,
+  settings_written regclass, first_use_seen regclass,
   OUT at timestamptz, OUT at_ms bigint, OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[],
   OUT owed text[], OUT content_hash text, OUT expires_at text, OUT parent text, OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT content_until timestamptz,
-  OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean)
-LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
+  OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean,
+  OUT delivered text[], OUT alert_data jsonb, OUT bytes integer)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
 
 CREATE FUNCTION _day(at timestamptz, zone text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -86,11 +89,6 @@ CREATE FUNCTION _counted(status text) RETURNS text
 LANGUAGE sql VOLATILE
 AS $$ SELECT CASE WHEN nextval(_counter(status)) IS NOT NULL THEN status END $$;
 
--- The alert as tables keep it. The values are text, so nothing looks up of what type they are, as jsonb_build_object would.
-CREATE FUNCTION _alert_data(alert jsonb, user_id text, message text) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT alert || jsonb_object(ARRAY['message', message, 'user_id', user_id]) $$;
-
 -- Which of these keys are held.
 CREATE FUNCTION _held(day_keys uuid[], content_key uuid, at timestamptz) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
@@ -117,11 +115,9 @@ DECLARE
   days    uuid[];
   held    uuid[];
   verdict text;
-  data    jsonb;
 BEGIN
-  fired := _read_alert(alert, user_id, message, traceparent, true);
-  IF NOT fired.plain OR dedup_window IS NOT NULL
-     OR pg_sequence_last_value('pgalert.settings_written') IS NOT NULL OR pg_sequence_last_value('pgalert.first_use_seen') IS NULL THEN
+  fired := _read_alert(alert, user_id, message, traceparent, 'pgalert.settings_written', 'pgalert.first_use_seen');
+  IF NOT fired.plain OR dedup_window IS NOT NULL THEN
     IF dedup_window IS NOT NULL THEN
       PERFORM _check_window(dedup_window);
     END IF;
@@ -134,7 +130,7 @@ BEGIN
     IF expires <= fired.at THEN
       INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                              delivery_key, accepted_at, expires_at, traceparent)
-      VALUES (fired.alert_id, user_id, _alert_data(alert, user_id, message), _expired_before_sending(),
+      VALUES (fired.alert_id, user_id, fired.alert_data, _expired_before_sending(),
               'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, fired.at, expires, fired.parent);
       RETURN _counted('expired');
     END IF;
@@ -175,12 +171,11 @@ BEGIN
       RETURN _counted('delivered');
     END IF;
   END IF;
-  data := _alert_data(alert, user_id, message);
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
                       content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
   VALUES (_outbox_slot(), fired.lane, _install_id(), fired.message_key, fired.alert_id, user_id, fired.priority,
-          fired.owed, CASE WHEN fired.in_app THEN '{inapp}'::text[] ELSE '{}'::text[] END,
-          fired.content_hash, fired.content_key, fired.day_key, pg_column_size(data), fired.at, fired.at, expires, fired.parent, data);
+          fired.owed, fired.delivered,
+          fired.content_hash, fired.content_key, fired.day_key, fired.bytes, fired.at, fired.at, expires, fired.parent, fired.alert_data);
   IF _drivers_asleep(fired.at_ms) THEN
     PERFORM _wake_drivers();
   END IF;

@@ -48,8 +48,8 @@ BEGIN
   WITH context AS MATERIALIZED (  -- looked up once, not for each element
     SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x
   )
-  SELECT array_agg(ROW(f.ordinal, f.ended, f.message_key, f.alert_id, f.alert_name, f.user_id, f.message, f.priority, f.lane, f.channels,
-                       f.content_hash, f.key, f.until, f.traceparent, _alert_data(f.element -> 'alert', f.user_id, f.message))::firing),
+  SELECT array_agg(ROW(f.ordinality, f.ended, f.message_key, f.alert_id, f.alert_name, f.user_id, f.message, f.priority, f.lane, f.channels,
+                       f.content_hash, f.key, f.until, f.traceparent, f.alert_data)::firing),
          array_agg(f.ended IS NULL), array_agg(f.message_key), array_agg(f.key),
          array_agg(at + f.keep_for), array_agg(f.daily_limit), max(f.day_end), max(f.day), bool_or('inapp' = ANY (f.channels)),
          array_agg(f.user_id), array_agg(f.alert_id), bool_and(f.builtin), bool_or(f.dedup_window IS NOT NULL)
@@ -59,9 +59,7 @@ BEGIN
                CASE WHEN e.channels = '{}' THEN 'no_channels' WHEN e.until <= at THEN 'expired' END AS ended
         FROM (SELECT r.*, c.lane, c.daily_limit, c.day, c.day_end, coalesce(r.dedup_window::interval, c.dedup_window) AS keep_for,
                      r.expires_at::timestamptz AS until
-              FROM ROWS FROM (unnest(alerts), _read_firings(alerts)) WITH ORDINALITY
-                AS r (element, alert_id, alert_name, user_id, message, priority, channels, builtin, content_hash, content_key, message_key,
-                      dedup_window, expires_at, traceparent, ordinal)
+              FROM _read_firings(alerts) WITH ORDINALITY AS r
               CROSS JOIN LATERAL (SELECT * FROM context c WHERE c.name = r.priority OFFSET 0) AS c OFFSET 0) AS e OFFSET 0) AS f;  -- which keeps their order
   IF coalesce(cardinality(call.each), 0) < cardinality(alerts) THEN
     PERFORM _delivery_context(r.priority) FROM _read_firings(alerts) r;  -- refuses an unknown policy

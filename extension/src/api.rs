@@ -7,39 +7,39 @@ use pgrx::{pg_extern, JsonB};
 
 use crate::backoff::{self, Delay};
 use crate::error::Error;
-use crate::jsonb::JsonbText;
+use crate::jsonb::Jsonb;
 use crate::{channels, hash};
 
 /// Postgres counts microseconds from 2000, chrono from 1970.
 pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 #[pg_extern(immutable, strict, parallel_safe)]
-fn compute_content_hash(alert_data: JsonbText) -> Result<String, ErrorReport> {
-    Ok(hash::content_hash(alert_data.0)?)
+fn compute_content_hash(alert_data: Jsonb) -> Result<String, ErrorReport> {
+    Ok(hash::content_hash(alert_data.text)?)
 }
 
 #[pg_extern(name = "compute_content_hash", immutable, parallel_safe)]
 fn compute_alert_hash(
-    condition: Option<JsonbText>,
+    condition: Option<Jsonb>,
     message: Option<&str>,
     user_id: Option<&str>,
 ) -> Result<String, ErrorReport> {
-    Ok(hash::alert_hash(condition.map(|json| json.0), message, user_id)?)
+    Ok(hash::alert_hash(condition.map(|json| json.text), message, user_id)?)
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]
-fn normalize_channels(alert: JsonbText) -> Result<JsonB, ErrorReport> {
-    let channels = channels::of_alert(alert.0)?;
+fn normalize_channels(alert: Jsonb) -> Result<JsonB, ErrorReport> {
+    let channels = channels::of_alert(alert.text)?;
     Ok(JsonB(channels.into_iter().collect()))
 }
 
 #[pg_extern(name = "normalize_channels", immutable, parallel_safe)]
 fn normalize_channel_columns(
-    channels: Option<JsonbText>,
+    channels: Option<Jsonb>,
     notify_inapp: Option<bool>,
     notify_email: Option<bool>,
 ) -> Result<JsonB, ErrorReport> {
-    let channels = channels::of_parts(channels.map(|json| json.0), notify_inapp, notify_email)?;
+    let channels = channels::of_parts(channels.map(|json| json.text), notify_inapp, notify_email)?;
     Ok(JsonB(channels.into_iter().collect()))
 }
 

@@ -1,9 +1,11 @@
 //! SQL functions that only `sql/` calls. Like `api`, thin wrappers.
 
+use std::cell::Cell;
+
 use pgrx::datum::{Array, Interval, IntoDatum, Uuid};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{name, pg_extern, pg_sys, VariadicArray};
+use pgrx::{direct_function_call, name, pg_extern, pg_sys, VariadicArray};
 
 use crate::admission::{self, Applicant, Verdict};
 use crate::alert;
@@ -11,12 +13,13 @@ use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
 use crate::day;
 use crate::error::Error;
-use crate::jsonb::JsonbText;
+use crate::jsonb::{Jsonb, StoredJsonb};
 use crate::keys;
 use crate::outcomes;
 use crate::policy;
-use crate::row::{Row, RowType};
+use crate::row::{text_array, Row, RowType};
 use crate::snapshot::{self, Range, Snapshot};
+use crate::stored;
 use crate::trace;
 
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -35,12 +38,12 @@ fn _builtin_channels() -> Vec<&'static str> {
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]
-fn _enabled_channels(alert: JsonbText) -> Result<Vec<String>, ErrorReport> {
-    Ok(alert::enabled(alert.0)?)
+fn _enabled_channels(alert: Jsonb) -> Result<Vec<String>, ErrorReport> {
+    Ok(alert::enabled(alert.text)?)
 }
 
 thread_local! {
-    static READING: RowType<18> = const {
+    static READING: RowType<21> = const {
         RowType::new([
             (c"at", pg_sys::TIMESTAMPTZOID),
             (c"at_ms", pg_sys::INT8OID),
@@ -60,6 +63,9 @@ thread_local! {
             (c"lane", pg_sys::INT2OID),
             (c"in_app", pg_sys::BOOLOID),
             (c"plain", pg_sys::BOOLOID),
+            (c"delivered", pg_sys::TEXTARRAYOID),
+            (c"alert_data", pg_sys::JSONBOID),
+            (c"bytes", pg_sys::INT4OID),
         ])
     };
 }
@@ -67,30 +73,37 @@ thread_local! {
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
 fn _read_alert(
-    alert: Option<JsonbText>,
+    alert: Option<Jsonb>,
     user_id: Option<&str>,
     message: Option<&str>,
     traceparent: Option<&str>,
-    with_day: bool,
+    settings_written: Option<pg_sys::Oid>,
+    first_use_seen: Option<pg_sys::Oid>,
 ) -> Result<Row, ErrorReport> {
-    let firing = alert::read_firing(alert.map(|json| json.0), user_id, message)?;
+    let firing = alert::read_firing(alert.map(|json| json.text), user_id, message)?;
     let policy = policy::builtin(&firing.priority);
-    let owed: Vec<&str> =
-        firing.channels.iter().map(String::as_str).filter(|name| *name != "inapp").collect();
-    let in_app = owed.len() < firing.channels.len();
-    let plain = policy.is_some()
+    let channels = firing.channels.iter().map(String::as_str);
+    let (delivered, owed): (Vec<&str>, Vec<&str>) = channels.partition(|name| *name == "inapp");
+    let in_app = !delivered.is_empty();
+    let plain = settings_written.is_some_and(|sequence| last_value(sequence).is_none())
+        && first_use_seen.is_some_and(was_called)
+        && policy.is_some()
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
         && channels::all_builtin(&firing.channels);
     let content_key =
         keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
+    let texts =
+        [("message", message.unwrap_or_default()), ("user_id", user_id.unwrap_or_default())];
+    let alert_data = alert.and_then(|json| stored::with_texts(json.stored, &texts));
     let at = now_micros();
-    let day = with_day.then(|| day::utc_day(at)).flatten();
+    let day = day::utc_day(at);
     let day_key = user_id
         .zip(day.as_ref())
         .map(|(user, day)| keys::day_key(user, &firing.alert_id, &day.name, 1));
     let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
     let time = |micros: i64| (micros - POSTGRES_EPOCH_MICROS).into_datum();
+    let channels = if in_app { text_array(&firing.channels) } else { text_array(&owed) };
     Ok(READING.with(|reading| {
         reading.row([
             time(at),
@@ -98,8 +111,8 @@ fn _read_alert(
             firing.alert_id.into_datum(),
             firing.alert_name.into_datum(),
             firing.priority.into_datum(),
-            firing.channels.clone().into_datum(),
-            owed.into_datum(),
+            channels,
+            if in_app { text_array(&owed) } else { channels },
             firing.content_hash.into_datum(),
             firing.expires_at.into_datum(),
             traceparent.and_then(trace::parent).into_datum(),
@@ -111,6 +124,9 @@ fn _read_alert(
             policy.map(|policy| policy.lane).into_datum(),
             in_app.into_datum(),
             plain.into_datum(),
+            text_array(&delivered),
+            alert_data.as_deref().into_datum(),
+            alert_data.map(|data| (data.len() + pg_sys::VARHDRSZ) as i32).into_datum(),
         ])
     }))
 }
@@ -119,7 +135,7 @@ fn _read_alert(
 #[pg_extern(volatile, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn _read_firings(
-    alerts: Array<JsonbText>,
+    alerts: Array<Jsonb>,
 ) -> Result<
     TableIterator<
         'static,
@@ -137,13 +153,20 @@ fn _read_firings(
             name!(dedup_window, Option<String>),
             name!(expires_at, Option<String>),
             name!(traceparent, Option<String>),
+            name!(alert_data, Option<StoredJsonb>),
         ),
     >,
     ErrorReport,
 > {
-    let element = |json: Option<JsonbText>| alert::read_element(json.map(|json| json.0));
-    let elements: Vec<_> = alerts.iter().map(element).collect::<Result<_, _>>()?;
-    Ok(TableIterator::new(elements.into_iter().map(|element| {
+    let element = |json: Option<Jsonb>| {
+        let element = alert::read_element(json.map(|json| json.text))?;
+        let alert = json.and_then(|json| stored::container(json.stored, "alert"));
+        let texts = [("message", element.message.as_str()), ("user_id", element.user_id.as_str())];
+        let alert_data = alert.and_then(|alert| stored::with_texts(alert, &texts));
+        Ok((element, alert_data.map(StoredJsonb)))
+    };
+    let elements = alerts.iter().map(element).collect::<Result<Vec<_>, Error>>()?;
+    Ok(TableIterator::new(elements.into_iter().map(|(element, alert_data)| {
         let alert::Element { firing, user_id, message, dedup_window, parent } = element;
         let content_key = keys::content_key(
             Some(&firing.content_hash),
@@ -165,6 +188,7 @@ fn _read_firings(
             dedup_window,
             firing.expires_at,
             parent,
+            alert_data,
         )
     })))
 }
@@ -194,6 +218,25 @@ fn _builtin_policies() -> TableIterator<
 #[pg_extern(volatile, parallel_safe)]
 fn _now_ms() -> i64 {
     now_micros() / 1000
+}
+
+/// None for a sequence that was not called.
+fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
+    // SAFETY: the function takes an OID, and raises an error for one that is not of a sequence.
+    unsafe { direct_function_call(pg_sys::pg_sequence_last_value, &[sequence.into_datum()]) }
+}
+
+thread_local! {
+    /// The last sequence that was seen to be called.
+    static CALLED: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
+}
+
+/// Of a sequence that stays called once it was: then this session need not look again.
+fn was_called(sequence: pg_sys::Oid) -> bool {
+    if CALLED.get() != Some(sequence) && last_value(sequence).is_some() {
+        CALLED.set(Some(sequence));
+    }
+    CALLED.get() == Some(sequence)
 }
 
 /// Microseconds since 1970.
@@ -298,8 +341,8 @@ fn _admit(
 #[pg_extern(immutable, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn _told(
-    outcomes: Option<JsonbText>,
-    earlier: JsonbText,
+    outcomes: Option<Jsonb>,
+    earlier: Jsonb,
 ) -> Result<
     TableIterator<
         'static,
@@ -312,7 +355,7 @@ fn _told(
     >,
     ErrorReport,
 > {
-    let told = outcomes::told(outcomes.map(|json| json.0), earlier.0)?;
+    let told = outcomes::told(outcomes.map(|json| json.text), earlier.text)?;
     Ok(TableIterator::new(told.into_iter().map(|message| {
         let missed = Some(message.missed).filter(|channels| !channels.is_empty());
         (
@@ -340,11 +383,11 @@ thread_local! {
 /// Declared in `sql/42_report.sql`.
 #[pg_extern(sql = false)]
 fn _delivered_whole(
-    outcomes: Option<JsonbText>,
+    outcomes: Option<Jsonb>,
     finished: Option<Array<i64>>,
 ) -> Result<Row, ErrorReport> {
     let finished: Vec<i64> = finished.iter().flat_map(|ids| ids.iter().flatten()).collect();
-    let whole = outcomes::whole(outcomes.map(|json| json.0), &finished)?;
+    let whole = outcomes::whole(outcomes.map(|json| json.text), &finished)?;
     let keys = whole.delivery_keys.iter().map(|key| Uuid::from_bytes(key.into_bytes()));
     Ok(WHOLE.with(|row| {
         row.row([

@@ -17,6 +17,7 @@ mod outcomes;
 mod policy;
 mod row;
 mod snapshot;
+mod stored;
 mod trace;
 
 use pgrx::extension_sql_file;

@@ -1,12 +1,12 @@
 //! The row of a function with OUT parameters. pgrx makes rows of sets, and rows whose type is looked up by name in each call:
-//! both cost more than what most of these functions do.
+//! both cost more than what most of these functions do, as do its arrays, which grow.
 
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::ptr;
 
 use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::datum::Datum;
+use pgrx::datum::{Datum, IntoDatum};
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
@@ -53,6 +53,23 @@ impl<const N: usize> RowType<N> {
         }
         self.descriptor.get()
     }
+}
+
+/// A value of type `text[]`.
+pub fn text_array(texts: &[impl AsRef<str>]) -> Option<pg_sys::Datum> {
+    let mut elements: Vec<_> = texts.iter().filter_map(|text| text.as_ref().into_datum()).collect();
+    // SAFETY: the length, passing and alignment are those of text, and each element is one.
+    let array = unsafe {
+        pg_sys::construct_array(
+            elements.as_mut_ptr(),
+            elements.len() as i32,
+            pg_sys::TEXTOID,
+            -1,
+            false,
+            b'i' as _,
+        )
+    };
+    Some(array.into())
 }
 
 /// Declared in `sql/`, with its OUT parameters.

@@ -43,24 +43,20 @@ DECLARE
   alert_ids text[];
   builtin  boolean;
   windows  boolean;
-  day      text;
+  context  CONSTANT record := _delivery_context('normal');  -- its day is that of all policies
 BEGIN
-  WITH context AS MATERIALIZED (  -- looked up once, not for each element
-    SELECT p.name, x.* FROM all_policies p CROSS JOIN LATERAL _delivery_context(p.name) x
-  )
+  WITH policy AS MATERIALIZED (SELECT p.name, _lane_number(p.lane) AS lane, p.dedup_window, p.daily_limit FROM all_policies p)
   SELECT array_agg(ROW(f.ordinality, f.ended, f.message_key, f.alert_id, f.alert_name, f.user_id, f.message, f.priority, f.lane, f.channels,
                        f.content_hash, f.key, f.until, f.traceparent, f.alert_data)::firing),
          array_agg(f.ended IS NULL), array_agg(f.message_key), array_agg(f.key),
-         array_agg(at + f.keep_for), array_agg(f.daily_limit), max(f.day_end), max(f.day), bool_or('inapp' = ANY (f.channels)),
+         array_agg(at + f.keep_for), array_agg(f.daily_limit), bool_or('inapp' = ANY (f.channels)),
          array_agg(f.user_id), array_agg(f.alert_id), bool_and(f.builtin), bool_or(f.dedup_window IS NOT NULL)
-  INTO call.each, call.asked, call.message_keys, call.content_keys, call.content_until, call.daily_limits,
-       call.day_until, day, call.in_app, user_ids, alert_ids, builtin, windows
+  INTO call.each, call.asked, call.message_keys, call.content_keys, call.content_until, call.daily_limits, call.in_app, user_ids, alert_ids, builtin, windows
   FROM (SELECT e.*, CASE WHEN e.keep_for > '0' THEN e.content_key END AS key,
                CASE WHEN e.channels = '{}' THEN 'no_channels' WHEN e.until <= at THEN 'expired' END AS ended
-        FROM (SELECT r.*, c.lane, c.daily_limit, c.day, c.day_end, coalesce(r.dedup_window::interval, c.dedup_window) AS keep_for,
-                     r.expires_at::timestamptz AS until
+        FROM (SELECT r.*, p.lane, p.daily_limit, coalesce(r.dedup_window::interval, p.dedup_window) AS keep_for, r.expires_at::timestamptz AS until
               FROM _read_firings(alerts) WITH ORDINALITY AS r
-              CROSS JOIN LATERAL (SELECT * FROM context c WHERE c.name = r.priority OFFSET 0) AS c OFFSET 0) AS e OFFSET 0) AS f;  -- which keeps their order
+              CROSS JOIN LATERAL (SELECT * FROM policy p WHERE p.name = r.priority OFFSET 0) AS p OFFSET 0) AS e OFFSET 0) AS f;  -- which keeps their order
   IF coalesce(cardinality(call.each), 0) < cardinality(alerts) THEN
     PERFORM _delivery_context(r.priority) FROM _read_firings(alerts) r;  -- refuses an unknown policy
   END IF;
@@ -70,7 +66,8 @@ BEGIN
   IF windows THEN
     PERFORM _check_window((element ->> 'dedup_window')::interval) FROM unnest(alerts) element;
   END IF;
-  call.day_keys := _day_keys(user_ids, alert_ids, day, call.daily_limits);
+  call.day_keys := _day_keys(user_ids, alert_ids, context.day, call.daily_limits);
+  call.day_until := context.day_end;
   RETURN call;
 END
 $$;

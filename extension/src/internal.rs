@@ -1,7 +1,10 @@
 //! SQL functions that only `sql/` calls. Like `api`, thin wrappers.
 
-use pgrx::datum::{Array, Interval, IntoDatum, Uuid};
+use std::ptr;
+
+use pgrx::datum::{Array, Internal, Interval, IntoDatum, TimestampWithTimeZone, Uuid};
 use pgrx::iter::TableIterator;
+use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{name, pg_extern, pg_sys, VariadicArray};
 
@@ -9,14 +12,17 @@ use crate::admission::{self, Applicant};
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
+use crate::claim_end::{ClaimEnd, Waiting};
 use crate::day;
 use crate::error::Error;
-use crate::jsonb::JsonbText;
+use crate::jsonb::{Jsonb, JsonbText, Maker};
 use crate::keys;
 use crate::outcomes;
 use crate::policy;
+use crate::reached::{Address, Addresses};
 use crate::row::{Row, RowType};
 use crate::snapshot::{self, Range, Snapshot};
+use crate::xid8::Xid8;
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _dedup_key(parts: VariadicArray<&str>) -> Uuid {
@@ -282,10 +288,103 @@ fn _window_ranges(
     Ok(TableIterator::new(ranges.into_iter().map(row)))
 }
 
-/// A text as JSON. `to_json` looks its argument's type up at each call, which costs more than all else of an address.
-#[pg_extern(immutable, strict, parallel_safe)]
-fn _json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// The state of an aggregate, made at its first row. It lives as long as the group.
+fn state<T: Default>(state: &mut Internal, fcinfo: pg_sys::FunctionCallInfo) -> &mut T {
+    if !state.initialized() {
+        let mut context = ptr::null_mut();
+        // SAFETY: these functions are called as parts of an aggregate alone, since they take an internal value.
+        let made = unsafe {
+            pg_sys::AggCheckCallContext(fcinfo, &raw mut context);
+            PgMemoryContexts::For(context).leak_and_drop_on_delete(T::default())
+        };
+        *state = Internal::from(Some(pg_sys::Datum::from(made)));
+    }
+    // SAFETY: the state of an aggregate is what its own function has returned before.
+    unsafe { state.get_mut() }.unwrap_or_else(|| unreachable!())
+}
+
+thread_local! {
+    static CLAIM_END: RowType<5> = const {
+        RowType::new([
+            (c"messages", pg_sys::INT4OID),
+            (c"slots", pg_sys::INT2ARRAYOID),
+            (c"expires_at", pg_sys::TIMESTAMPTZOID),
+            (c"upto_xid", pg_sys::XID8OID),
+            (c"upto_id", pg_sys::INT8OID),
+        ])
+    };
+}
+
+/// Step of the aggregate `_claim_end`, declared in `sql/41_claim.sql`.
+#[pg_extern(sql = false)]
+fn _claim_end_take(
+    mut end: Internal,
+    slot: i16,
+    xid: Xid8,
+    message_id: i64,
+    bytes: i32,
+    expires_at: Option<TimestampWithTimeZone>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Internal {
+    state::<ClaimEnd>(&mut end, fcinfo).take(&Waiting {
+        slot,
+        position: (xid.0, message_id),
+        bytes,
+        expires_at: expires_at.map(TimestampWithTimeZone::into_inner),
+    });
+    end
+}
+
+#[pg_extern(sql = false)]
+fn _claim_end_row(mut end: Internal, fcinfo: pg_sys::FunctionCallInfo) -> Row {
+    let end = state::<ClaimEnd>(&mut end, fcinfo);
+    CLAIM_END.with(|row| {
+        row.row([
+            end.messages.into_datum(),
+            end.slots.clone().into_datum(),
+            end.expires_at.into_datum(),
+            Xid8(end.upto.0).into_datum(),
+            end.upto.1.into_datum(),
+        ])
+    })
+}
+
+/// Step of the aggregate `_by_channel`, declared in `sql/41_claim.sql`.
+#[pg_extern(sql = false)]
+fn _by_channel_add(
+    mut addresses: Internal,
+    channel: &str,
+    recipient_id: i64,
+    address: &str,
+    secrets: Option<Vec<String>>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Internal {
+    let address = Address { recipient_id, address: address.to_owned(), secrets };
+    state::<Addresses>(&mut addresses, fcinfo).add(channel, address);
+    addresses
+}
+
+/// `{channel: [{"recipient_id", "address", "secrets"?}, …]}`
+#[pg_extern(sql = false)]
+fn _by_channel_jsonb(mut addresses: Internal, fcinfo: pg_sys::FunctionCallInfo) -> Jsonb {
+    let mut maker = Maker::default();
+    let mut channels = Vec::new();
+    for (channel, addresses) in &state::<Addresses>(&mut addresses, fcinfo).0 {
+        let mut array = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let mut entries = Vec::with_capacity(3);
+            entries.push(("address", maker.text(&address.address)));
+            if let Some(secrets) = &address.secrets {
+                let secrets = secrets.iter().map(|secret| maker.text(secret)).collect();
+                entries.push(("secrets", maker.array(secrets)));
+            }
+            entries.push(("recipient_id", maker.integer(address.recipient_id)));
+            array.push(maker.object(entries));
+        }
+        channels.push((channel.as_str(), maker.array(array)));
+    }
+    let channels = maker.object(channels);
+    maker.jsonb(channels)
 }
 
 fn read_xid(text: &str) -> Result<u64, Error> {

@@ -1,11 +1,12 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api` and `internal` (the SQL functions), `jsonb`, `row` and the mapping of `error`. What reads or writes tables is `sql/`.
+//! `api` and `internal` (the SQL functions), `jsonb`, `row`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`.
 
 mod admission;
 mod alert;
 mod api;
 mod backoff;
 mod channels;
+mod claim_end;
 mod day;
 mod error;
 mod hash;
@@ -15,8 +16,10 @@ mod jsonb;
 mod keys;
 mod outcomes;
 mod policy;
+mod reached;
 mod row;
 mod snapshot;
+mod xid8;
 
 use pgrx::extension_sql_file;
 
@@ -47,7 +50,6 @@ extension_sql_file!(
         internal::_told,
         internal::_snapshot_with,
         internal::_window_ranges,
-        internal::_json_string,
     ]
 );
 extension_sql_file!("../../sql/11_counters.sql", name = "counters", requires = ["tables"]);

@@ -17,7 +17,7 @@ use crate::day;
 use crate::error::Error;
 use crate::jsonb::{Jsonb, JsonbText, Maker};
 use crate::keys;
-use crate::outcomes;
+use crate::outcomes::{self, ChannelsTold};
 use crate::policy;
 use crate::reached::{Address, Addresses};
 use crate::row::{Row, RowType};
@@ -233,9 +233,9 @@ fn _told(
 thread_local! {
     static WHOLE: RowType<6> = const {
         RowType::new([
-            (c"delivery_keys", pg_sys::UUIDARRAYOID),
+            (c"told", pg_sys::BYTEAOID),
+            (c"messages", pg_sys::INT4OID),
             (c"message_ids", pg_sys::INT8ARRAYOID),
-            (c"channels", pg_sys::TEXTARRAYOID),
             (c"first_id", pg_sys::INT8OID),
             (c"last_id", pg_sys::INT8OID),
             (c"every", pg_sys::BOOLOID),
@@ -251,17 +251,51 @@ fn _delivered_whole(
 ) -> Result<Row, ErrorReport> {
     let finished: Vec<i64> = finished.iter().flat_map(|ids| ids.iter().flatten()).collect();
     let whole = outcomes::whole(outcomes.map(|json| json.0), &finished)?;
-    let keys = whole.delivery_keys.iter().map(|key| Uuid::from_bytes(key.into_bytes()));
+    let ids = whole.messages.iter().filter_map(|message| message.message_id);
     Ok(WHOLE.with(|row| {
         row.row([
-            keys.collect::<Vec<_>>().into_datum(),
-            whole.message_ids.into_datum(),
-            whole.channels.into_datum(),
+            whole.to_bytes().into_datum(),
+            (whole.messages.len() as i32).into_datum(),
+            ids.collect::<Vec<_>>().into_datum(),
             whole.first_id.into_datum(),
             whole.last_id.into_datum(),
             whole.all.into_datum(),
         ])
     }))
+}
+
+/// Declared in `sql/42_report.sql`. `told` is read at the first call of a query.
+#[pg_extern(sql = false)]
+fn _owed_is_told(
+    told: &[u8],
+    delivery_key: Uuid,
+    message_id: i64,
+    channels: Array<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> bool {
+    // SAFETY: a call by SQL has an flinfo, and its fn_extra is this function's own: it points to what lives as long as it.
+    let told = unsafe {
+        let flinfo = (*fcinfo).flinfo;
+        if (*flinfo).fn_extra.is_null() {
+            let mut context = PgMemoryContexts::For((*flinfo).fn_mcxt);
+            let told: &'static [u8] = &*context.leak_and_drop_on_delete(told.to_vec());
+            let told = context.leak_and_drop_on_delete(ChannelsTold::read(told));
+            (*flinfo).fn_extra = told.cast();
+        }
+        &*(*flinfo).fn_extra.cast::<ChannelsTold>()
+    };
+    let mut channels = channels.iter();
+    let told = told.of(uuid::Uuid::from_bytes(*delivery_key.as_bytes()), message_id);
+    told.is_some() && channels.next() == Some(told) && channels.next().is_none()
+}
+
+/// Declared in `sql/42_report.sql`.
+#[pg_extern(sql = false)]
+fn _methods(before: Array<&str>, now: Array<&str>) -> Jsonb {
+    let mut maker = Maker::default();
+    let names = before.iter().chain(now.iter()).flatten().map(|name| maker.text(name)).collect();
+    let array = maker.array(names);
+    maker.jsonb(array)
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]

@@ -68,15 +68,20 @@ pub fn told(outcomes: Option<&str>, earlier: &str) -> Result<Vec<Told>, Error> {
 /// mostly no other channel.
 #[derive(Debug, Default, PartialEq)]
 pub struct Whole {
-    pub delivery_keys: Vec<Uuid>,
-    /// Empty where the outcomes do not name their messages.
-    pub message_ids: Vec<i64>,
-    pub channels: Vec<String>,
+    pub messages: Vec<Delivered>,
     /// Where to look for them; without names behind all that was reported before, which is where a worker that reports in order is.
     pub first_id: Option<i64>,
     pub last_id: Option<i64>,
     /// Whether nothing else was told.
     pub all: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Delivered {
+    pub delivery_key: Uuid,
+    /// None where the outcomes do not name their messages: all do, or none.
+    pub message_id: Option<i64>,
+    pub channel: String,
 }
 
 /// `finished`: messages that were reported before.
@@ -93,18 +98,60 @@ pub fn whole(outcomes: Option<&str>, finished: &[i64]) -> Result<Whole, Error> {
         message.delivered.dedup();
         let finished = message.message_id.is_some_and(|id| finished_ids.contains(&id));
         if let ([_], [], false) = (&*message.delivered, &*message.missed, finished) {
-            whole.delivery_keys.push(message.delivery_key);
-            whole.message_ids.extend(message.message_id);
-            whole.channels.append(&mut message.delivered);
+            let Told { delivery_key, message_id, delivered, .. } = message;
+            let of = |channel| Delivered { delivery_key, message_id, channel };
+            whole.messages.extend(delivered.into_iter().map(of));
         }
     }
+    let ids = || whole.messages.iter().filter_map(|message| message.message_id);
+    whole.last_id = ids().max();
     whole.first_id = match named {
         0 => finished.iter().max().map(|id| id + 1),
-        _ => whole.message_ids.iter().min().copied(),
+        _ => ids().min(),
     };
-    whole.last_id = whole.message_ids.iter().max().copied();
-    whole.all = whole.delivery_keys.len() == count;
+    whole.all = whole.messages.len() == count;
     Ok(whole)
+}
+
+/// Which channel was told of, of each of the messages.
+pub struct ChannelsTold<'a>(HashMap<(Uuid, Option<i64>), &'a str>);
+
+impl Whole {
+    /// For a look at each message of a claim: a text that `ChannelsTold` reads.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.messages.len() * 40);
+        for message in &self.messages {
+            bytes.extend(message.delivery_key.as_bytes());
+            bytes.push(message.message_id.is_some().into());
+            bytes.extend(message.message_id.unwrap_or_default().to_ne_bytes());
+            bytes.extend((message.channel.len() as u32).to_ne_bytes());
+            bytes.extend(message.channel.as_bytes());
+        }
+        bytes
+    }
+}
+
+impl<'a> ChannelsTold<'a> {
+    pub fn read(mut bytes: &'a [u8]) -> Self {
+        let mut told = HashMap::with_capacity(bytes.len() / 32);
+        while let Some((key, rest)) = bytes.split_first_chunk() {
+            let Some(([named], rest)) = rest.split_first_chunk() else { break };
+            let Some((id, rest)) = rest.split_first_chunk() else { break };
+            let Some((length, rest)) = rest.split_first_chunk() else { break };
+            let length = u32::from_ne_bytes(*length) as usize;
+            let Some((channel, rest)) = rest.split_at_checked(length) else { break };
+            let Ok(channel) = std::str::from_utf8(channel) else { break };
+            let id = (*named != 0).then(|| i64::from_ne_bytes(*id));
+            told.insert((Uuid::from_bytes(*key), id), channel);
+            bytes = rest;
+        }
+        Self(told)
+    }
+
+    pub fn of(&self, delivery_key: Uuid, message_id: i64) -> Option<&'a str> {
+        let of = |id| self.0.get(&(delivery_key, id)).copied();
+        of(Some(message_id)).or_else(|| of(None))
+    }
 }
 
 fn all(outcomes: &str) -> Result<Vec<Outcome<'_>>, Error> {
@@ -223,11 +270,12 @@ mod tests {
             one(5, "email", "delivered"),
         );
         let found = whole(Some(&outcomes), &[]).unwrap();
-        assert_eq!((found.message_ids.as_slice(), found.all), (&[7, 5][..], false));
+        let ids = |found: &Whole| found.messages.iter().map(|m| m.message_id).collect::<Vec<_>>();
+        assert_eq!((ids(&found).as_slice(), found.all), (&[Some(7), Some(5)][..], false));
         assert_eq!((found.first_id, found.last_id), (Some(5), Some(7)));
-        assert_eq!(found.channels, ["email", "email"]);
+        assert!(found.messages.iter().all(|message| message.channel == "email"));
         let found = whole(Some(&outcomes), &[5, 7]).unwrap();
-        assert_eq!((found.message_ids.as_slice(), found.first_id), (&[][..], None));
+        assert_eq!((ids(&found).as_slice(), found.first_id), (&[][..], None));
     }
 
     #[test]
@@ -241,6 +289,21 @@ mod tests {
             of(r#""channel": "email", "outcome": "delivered", "message_id": 7"#)
         );
         assert_eq!(whole(Some(&mixed), &[]).unwrap(), Whole::default());
+    }
+
+    #[test]
+    fn the_messages_of_a_claim_are_held_against_what_was_told() {
+        let told = |id: &str| {
+            let outcome = of(&format!(r#""channel": "email", "outcome": "delivered"{id}"#));
+            whole(Some(&format!("[{outcome}]")), &[]).unwrap().to_bytes()
+        };
+        let key = KEY.parse().unwrap();
+        let bytes = told(r#", "message_id": 7"#);
+        let named = ChannelsTold::read(&bytes);
+        assert_eq!(named.of(key, 7), Some("email"));
+        assert_eq!((named.of(key, 8), named.of(Uuid::nil(), 7)), (None, None));
+        assert_eq!(ChannelsTold::read(&told("")).of(key, 8), Some("email"));
+        assert_eq!(ChannelsTold::read(&[]).of(key, 8), None);
     }
 
     #[test]

@@ -87,15 +87,19 @@ BEGIN
 END
 $$;
 
--- The messages of a claim's window part: all, or those of a range of ids.
+-- The messages of a claim's window part: all, or those of a range of ids. There are no more than claim.messages; behind the
+-- last of them an index scan would go on to the end of its transaction.
 CREATE FUNCTION _claim_rows(claim claims, first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL) RETURNS SETOF outbox
 LANGUAGE sql STABLE
 AS $$
-  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, NULL, first_id, last_id, claim.slots) o
+  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, claim.messages, first_id, last_id, claim.slots) o
 $$;
 
--- How far a claim of these messages reaches, in the order in which they come: (messages, slots, expires_at, upto_xid, upto_id).
--- An aggregate of its own, since those of Postgres that say the same take several times as long.
+CREATE TYPE claim_end AS (messages integer, slots smallint[], expires_at timestamptz, upto_xid xid8, upto_id bigint);
+COMMENT ON TYPE claim_end IS 'How far a claim reaches, and what of its messages stands in table claims.';
+
+-- The claim_end of messages, in the order in which they come. An aggregate of its own, since those of Postgres that say the same
+-- take several times as long.
 CREATE FUNCTION _claim_end_take(reached internal, slot smallint, xid xid8, message_id bigint, bytes integer, expires_at timestamptz) RETURNS internal
 LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_claim_end_take_wrapper';
 CREATE FUNCTION _claim_end_row(reached internal) RETURNS record
@@ -108,7 +112,7 @@ CREATE FUNCTION _claim_part(lane smallint, lo pg_snapshot, hi pg_snapshot, after
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  reached record;
+  reached claim_end;
   claim   claims;
 BEGIN
   reached := (SELECT _claim_end(o.slot, o.xid, o.message_id, o.bytes, o.expires_at)

@@ -14,6 +14,7 @@ use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
 use crate::claim_end::{ClaimEnd, Waiting};
 use crate::day;
+use crate::delivery_counts::{Counts, DeliveryCounts};
 use crate::error::Error;
 use crate::jsonb::{Jsonb, JsonbText, Maker};
 use crate::keys;
@@ -22,6 +23,7 @@ use crate::policy;
 use crate::reached::{Address, Addresses};
 use crate::row::{Row, RowType};
 use crate::snapshot::{self, Range, Snapshot};
+use crate::stored::Stored;
 use crate::xid8::Xid8;
 
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -264,38 +266,137 @@ fn _delivered_whole(
     }))
 }
 
+/// What a function keeps from one call to the next of a query, made at the first.
+///
+/// SAFETY: the call is one by SQL, and all calls of the function keep the same type.
+unsafe fn kept<'a, T: Default>(fcinfo: pg_sys::FunctionCallInfo) -> &'a mut T {
+    unsafe {
+        let flinfo = (*fcinfo).flinfo;
+        if (*flinfo).fn_extra.is_null() {
+            let made =
+                PgMemoryContexts::For((*flinfo).fn_mcxt).leak_and_drop_on_delete(T::default());
+            (*flinfo).fn_extra = made.cast();
+        }
+        &mut *(*flinfo).fn_extra.cast()
+    }
+}
+
+#[derive(Default)]
+struct OwedAndTold {
+    told: Option<ChannelsTold>,
+    /// The channels of the last call, and the one that they are.
+    channels: Vec<u8>,
+    channel: Option<String>,
+}
+
 /// Declared in `sql/42_report.sql`. `told` is read at the first call of a query.
 #[pg_extern(sql = false)]
 fn _owed_is_told(
-    told: &[u8],
+    told: Stored,
     delivery_key: Uuid,
     message_id: i64,
-    channels: Array<&str>,
+    channels: Stored,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> bool {
-    // SAFETY: a call by SQL has an flinfo, and its fn_extra is this function's own: it points to what lives as long as it.
-    let told = unsafe {
-        let flinfo = (*fcinfo).flinfo;
-        if (*flinfo).fn_extra.is_null() {
-            let mut context = PgMemoryContexts::For((*flinfo).fn_mcxt);
-            let told: &'static [u8] = &*context.leak_and_drop_on_delete(told.to_vec());
-            let told = context.leak_and_drop_on_delete(ChannelsTold::read(told));
-            (*flinfo).fn_extra = told.cast();
+    // SAFETY: these are calls by SQL, and the arguments are declared as bytea and text[].
+    unsafe {
+        let kept: &mut OwedAndTold = kept(fcinfo);
+        let told = kept
+            .told
+            .get_or_insert_with(|| ChannelsTold::read(told.read::<&[u8]>().unwrap_or_default()));
+        if kept.channels != channels.bytes {
+            let channels_read = channels.read::<Array<&str>>();
+            let mut names = channels_read.iter().flat_map(|names| names.iter().flatten());
+            kept.channel = names.next().filter(|_| names.next().is_none()).map(str::to_owned);
+            kept.channels = channels.bytes.to_vec();
         }
-        &*(*flinfo).fn_extra.cast::<ChannelsTold>()
-    };
-    let mut channels = channels.iter();
-    let told = told.of(uuid::Uuid::from_bytes(*delivery_key.as_bytes()), message_id);
-    told.is_some() && channels.next() == Some(told) && channels.next().is_none()
+        let key = uuid::Uuid::from_bytes(*delivery_key.as_bytes());
+        kept.channel.is_some() && told.of(key, message_id) == kept.channel.as_deref()
+    }
+}
+
+#[derive(Default)]
+struct Methods {
+    before: Vec<u8>,
+    now: Vec<u8>,
+    jsonb: Option<Jsonb>,
 }
 
 /// Declared in `sql/42_report.sql`.
 #[pg_extern(sql = false)]
-fn _methods(before: Array<&str>, now: Array<&str>) -> Jsonb {
-    let mut maker = Maker::default();
-    let names = before.iter().chain(now.iter()).flatten().map(|name| maker.text(name)).collect();
-    let array = maker.array(names);
-    maker.jsonb(array)
+fn _methods(before: Stored, now: Stored, fcinfo: pg_sys::FunctionCallInfo) -> Jsonb {
+    // SAFETY: these are calls by SQL, and the arguments are declared as text[].
+    unsafe {
+        let kept: &mut Methods = kept(fcinfo);
+        match kept.jsonb {
+            Some(jsonb) if kept.before == before.bytes && kept.now == now.bytes => jsonb,
+            _ => {
+                let lists = [before.read::<Array<&str>>(), now.read::<Array<&str>>()];
+                let names = lists.iter().flatten().flat_map(|names| names.iter().flatten());
+                let mut maker = Maker::default();
+                let names = names.map(|name| maker.text(name)).collect();
+                let array = maker.array(names);
+                let jsonb = PgMemoryContexts::For((*(*fcinfo).flinfo).fn_mcxt)
+                    .switch_to(|_| maker.jsonb(array));
+                (kept.before, kept.now) = (before.bytes.to_vec(), now.bytes.to_vec());
+                *kept.jsonb.insert(jsonb)
+            }
+        }
+    }
+}
+
+thread_local! {
+    static DELIVERY_COUNTS: RowType<6> = const {
+        RowType::new([
+            (c"at", pg_sys::TIMESTAMPTZARRAYOID),
+            (c"seconds", pg_sys::INT2ARRAYOID),
+            (c"methods", pg_sys::TEXTARRAYOID),
+            (c"deliveries", pg_sys::INT8ARRAYOID),
+            (c"by_retry", pg_sys::INT8ARRAYOID),
+            (c"retries", pg_sys::INT8ARRAYOID),
+        ])
+    };
+}
+
+/// Step of the aggregate `_delivery_counts`, declared in `sql/72_stats.sql`.
+#[pg_extern(sql = false)]
+fn _delivery_counts_add(
+    mut counts: Internal,
+    accepted_at: TimestampWithTimeZone,
+    delivered_at: TimestampWithTimeZone,
+    methods: Stored,
+    attempt: i32,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Internal {
+    state::<DeliveryCounts>(&mut counts, fcinfo).add(
+        accepted_at.into_inner(),
+        delivered_at.into_inner(),
+        methods.bytes,
+        // SAFETY: the argument is declared as jsonb.
+        || {
+            unsafe { methods.read::<JsonbText>() }
+                .map_or_else(String::new, |json| json.0.to_owned())
+        },
+        attempt,
+    );
+    counts
+}
+
+#[pg_extern(sql = false)]
+fn _delivery_counts_row(mut counts: Internal, fcinfo: pg_sys::FunctionCallInfo) -> Row {
+    let counts = &state::<DeliveryCounts>(&mut counts, fcinfo).0;
+    let numbers = |of: fn(&Counts) -> i64| counts.values().map(of).collect::<Vec<_>>();
+    let times = counts.keys().map(|kind| TimestampWithTimeZone::try_from(kind.at).ok());
+    DELIVERY_COUNTS.with(|row| {
+        row.row([
+            times.collect::<Vec<_>>().into_datum(),
+            counts.keys().map(|kind| kind.seconds).collect::<Vec<_>>().into_datum(),
+            counts.values().map(|counts| counts.methods.as_str()).collect::<Vec<_>>().into_datum(),
+            numbers(|counts| counts.deliveries).into_datum(),
+            numbers(|counts| counts.by_retry).into_datum(),
+            numbers(|counts| counts.retries).into_datum(),
+        ])
+    })
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]

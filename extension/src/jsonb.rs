@@ -125,12 +125,13 @@ impl<'a> Maker<'a> {
 }
 
 /// A jsonb that is returned.
+#[derive(Clone, Copy)]
 pub struct Jsonb(pg_sys::Datum);
 
 // SAFETY: the datum is a jsonb, which is what the function is declared to return.
 unsafe impl BoxRet for Jsonb {
     unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
-        // SAFETY: the jsonb was made in the memory context of this call.
+        // SAFETY: the jsonb was made in the memory context of this call, or in one that outlives it.
         unsafe { fcinfo.return_raw_datum(self.0) }
     }
 }

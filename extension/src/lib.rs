@@ -1,5 +1,5 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api` and `internal` (the SQL functions), `jsonb`, `row`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`.
+//! `api` and `internal` (the SQL functions), `jsonb`, `row`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`.
 
 mod admission;
 mod alert;
@@ -8,6 +8,7 @@ mod backoff;
 mod channels;
 mod claim_end;
 mod day;
+mod delivery_counts;
 mod error;
 mod hash;
 mod internal;
@@ -19,6 +20,7 @@ mod policy;
 mod reached;
 mod row;
 mod snapshot;
+mod stored;
 mod xid8;
 
 use pgrx::extension_sql_file;

@@ -113,8 +113,14 @@ pub fn whole(outcomes: Option<&str>, finished: &[i64]) -> Result<Whole, Error> {
     Ok(whole)
 }
 
-/// Which channel was told of, of each of the messages.
-pub struct ChannelsTold<'a>(HashMap<(Uuid, Option<i64>), &'a str>);
+/// Which channel was told of, of each of the messages. They are mostly asked for in the order in which they were told of.
+#[derive(Debug, Default)]
+pub struct ChannelsTold {
+    messages: Vec<Delivered>,
+    /// Made when one is asked for out of order.
+    places: Option<HashMap<(Uuid, Option<i64>), usize>>,
+    next: usize,
+}
 
 impl Whole {
     /// For a look at each message of a claim: a text that `ChannelsTold` reads.
@@ -131,25 +137,44 @@ impl Whole {
     }
 }
 
-impl<'a> ChannelsTold<'a> {
-    pub fn read(mut bytes: &'a [u8]) -> Self {
-        let mut told = HashMap::with_capacity(bytes.len() / 32);
+impl ChannelsTold {
+    pub fn read(mut bytes: &[u8]) -> Self {
+        let mut messages = Vec::with_capacity(bytes.len() / 32);
         while let Some((key, rest)) = bytes.split_first_chunk() {
             let Some(([named], rest)) = rest.split_first_chunk() else { break };
             let Some((id, rest)) = rest.split_first_chunk() else { break };
             let Some((length, rest)) = rest.split_first_chunk() else { break };
             let length = u32::from_ne_bytes(*length) as usize;
             let Some((channel, rest)) = rest.split_at_checked(length) else { break };
-            let Ok(channel) = std::str::from_utf8(channel) else { break };
-            let id = (*named != 0).then(|| i64::from_ne_bytes(*id));
-            told.insert((Uuid::from_bytes(*key), id), channel);
+            messages.push(Delivered {
+                delivery_key: Uuid::from_bytes(*key),
+                message_id: (*named != 0).then(|| i64::from_ne_bytes(*id)),
+                channel: String::from_utf8_lossy(channel).into_owned(),
+            });
             bytes = rest;
         }
-        Self(told)
+        Self { messages, ..Self::default() }
     }
 
-    pub fn of(&self, delivery_key: Uuid, message_id: i64) -> Option<&'a str> {
-        let of = |id| self.0.get(&(delivery_key, id)).copied();
+    pub fn of(&mut self, delivery_key: Uuid, message_id: i64) -> Option<&str> {
+        let is_it = |message: &Delivered| {
+            message.delivery_key == delivery_key
+                && message.message_id.is_none_or(|id| id == message_id)
+        };
+        let place = match self.messages.get(self.next) {
+            Some(message) if is_it(message) => self.next,
+            _ => self.place(delivery_key, message_id)?,
+        };
+        self.next = place + 1;
+        Some(&self.messages[place].channel)
+    }
+
+    fn place(&mut self, delivery_key: Uuid, message_id: i64) -> Option<usize> {
+        let places = self.places.get_or_insert_with(|| {
+            let messages = self.messages.iter().enumerate();
+            messages.map(|(place, m)| ((m.delivery_key, m.message_id), place)).collect()
+        });
+        let of = |id| places.get(&(delivery_key, id)).copied();
         of(Some(message_id)).or_else(|| of(None))
     }
 }
@@ -299,9 +324,11 @@ mod tests {
         };
         let key = KEY.parse().unwrap();
         let bytes = told(r#", "message_id": 7"#);
-        let named = ChannelsTold::read(&bytes);
+        let mut named = ChannelsTold::read(&bytes);
         assert_eq!(named.of(key, 7), Some("email"));
-        assert_eq!((named.of(key, 8), named.of(Uuid::nil(), 7)), (None, None));
+        assert_eq!(named.of(key, 7), Some("email"));
+        assert_eq!(named.of(key, 8), None);
+        assert_eq!(named.of(Uuid::nil(), 7), None);
         assert_eq!(ChannelsTold::read(&told("")).of(key, 8), Some("email"));
         assert_eq!(ChannelsTold::read(&[]).of(key, 8), None);
     }

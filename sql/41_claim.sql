@@ -48,7 +48,7 @@ BEGIN
   WHERE c.lane = _cursor.lane AND c.takeover_of IS NULL
   ORDER BY c.claim_id DESC LIMIT 1;
   IF NOT FOUND THEN
-    cursor_row := ROW(0, lane, 0, '3:3:', '3:3:', '0', 0, '0', 0, '{}', 0, NULL, NULL, 0, '', '-infinity', '-infinity')::claims;
+    cursor_row := ROW(0, lane, NULL, NULL, 0, '3:3:', '3:3:', '0', 0, '0', 0, 0, NULL, NULL, 0, '', '-infinity', '-infinity')::claims;
   END IF;
   RETURN cursor_row;
 END
@@ -92,10 +92,11 @@ $$;
 CREATE FUNCTION _claim_rows(claim claims, first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL) RETURNS SETOF outbox
 LANGUAGE sql STABLE
 AS $$
-  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, claim.messages, first_id, last_id, claim.slots) o
+  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, claim.messages,
+                               first_id, last_id, claim.first_slot, claim.last_slot) o
 $$;
 
-CREATE TYPE claim_end AS (messages integer, slots smallint[], expires_at timestamptz, upto_xid xid8, upto_id bigint);
+CREATE TYPE claim_end AS (messages integer, first_slot smallint, last_slot smallint, expires_at timestamptz, upto_xid xid8, upto_id bigint);
 COMMENT ON TYPE claim_end IS 'How far a claim reaches, and what of its messages stands in table claims.';
 
 -- The claim_end of messages, in the order in which they come. An aggregate of its own, since those of Postgres that say the same
@@ -120,9 +121,9 @@ BEGIN
                                 '18446744073709551615', 9223372036854775807, max_messages) o);
   claim.messages := reached.messages;
   IF claim.messages > 0 THEN
-    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, expires_at, worker, lease_until)
-    SELECT s.last_value, _claim_part.lane, nextval('pgalert.claim_id'), _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
-           reached.upto_xid, reached.upto_id, reached.slots, reached.messages, reached.expires_at, _claim_part.worker, clock_timestamp() + lease
+    INSERT INTO claims (slot, lane, first_slot, last_slot, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, expires_at, worker, lease_until)
+    SELECT s.last_value, _claim_part.lane, reached.first_slot, reached.last_slot, nextval('pgalert.claim_id'), _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
+           reached.upto_xid, reached.upto_id, reached.messages, reached.expires_at, _claim_part.worker, clock_timestamp() + lease
     FROM outbox_slot s
     RETURNING * INTO claim;
   END IF;
@@ -164,8 +165,8 @@ BEGIN
   END LOOP;
   IF last.claimed_at < clock_timestamp() - interval '1 second' THEN
     -- Nothing, and slowly: rows of aborted transactions lie there. Move the cursor past them.
-    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
-    SELECT s.last_value, last.lane, nextval('pgalert.claim_id'), now_snapshot, now_snapshot, '0', 0, '0', 0, '{}', 0, worker, 'infinity'
+    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, worker, lease_until)
+    SELECT s.last_value, last.lane, nextval('pgalert.claim_id'), now_snapshot, now_snapshot, '0', 0, '0', 0, 0, worker, 'infinity'
     FROM outbox_slot s;
   END IF;
   RETURN claim;

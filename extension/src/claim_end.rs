@@ -5,8 +5,8 @@ const MAX_BYTES: i64 = 8 * 1024 * 1024;
 #[derive(Debug, Default, PartialEq)]
 pub struct ClaimEnd {
     pub messages: i32,
-    /// In which slots they lie, ascending.
-    pub slots: Vec<i16>,
+    /// They lie in slots from the first of these to the second.
+    pub slots: Option<(i16, i16)>,
     /// The earliest, as a `timestamptz` has it.
     pub expires_at: Option<i64>,
     /// Transaction and message id of the last.
@@ -30,9 +30,8 @@ impl ClaimEnd {
         }
         self.bytes += i64::from(message.bytes);
         self.messages += 1;
-        if let Err(place) = self.slots.binary_search(&message.slot) {
-            self.slots.insert(place, message.slot);
-        }
+        let (first, last) = self.slots.unwrap_or((message.slot, message.slot));
+        self.slots = Some((first.min(message.slot), last.max(message.slot)));
         self.expires_at = self.expires_at.into_iter().chain(message.expires_at).min();
         self.upto = message.position;
     }
@@ -54,7 +53,7 @@ mod tests {
     #[test]
     fn it_reaches_to_the_last() {
         let end = of(&[(2, 10, None), (0, 10, Some(9)), (2, 10, Some(8)), (0, 10, None)]);
-        assert_eq!((end.messages, end.slots.as_slice()), (4, &[0, 2][..]));
+        assert_eq!((end.messages, end.slots), (4, Some((0, 2))));
         assert_eq!((end.expires_at, end.upto), (Some(8), (7, 4)));
         assert_eq!(of(&[]), ClaimEnd::default());
     }
@@ -67,6 +66,6 @@ mod tests {
             (7, 3)
         );
         assert_eq!(of(&[(0, half, None), (0, half, None), (1, 10, Some(1))]).upto, (7, 2));
-        assert_eq!(of(&[(0, i32::MAX, None), (1, 10, None)]).slots, [0]);
+        assert_eq!(of(&[(0, i32::MAX, None), (1, 10, None)]).slots, Some((0, 0)));
     }
 }

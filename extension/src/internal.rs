@@ -439,10 +439,11 @@ fn state<T: Default>(state: &mut Internal, fcinfo: pg_sys::FunctionCallInfo) -> 
 }
 
 thread_local! {
-    static CLAIM_END: RowType<5> = const {
+    static CLAIM_END: RowType<6> = const {
         RowType::new([
             (c"messages", pg_sys::INT4OID),
-            (c"slots", pg_sys::INT2ARRAYOID),
+            (c"first_slot", pg_sys::INT2OID),
+            (c"last_slot", pg_sys::INT2OID),
             (c"expires_at", pg_sys::TIMESTAMPTZOID),
             (c"upto_xid", pg_sys::XID8OID),
             (c"upto_id", pg_sys::INT8OID),
@@ -476,7 +477,8 @@ fn _claim_end_row(mut end: Internal, fcinfo: pg_sys::FunctionCallInfo) -> Row {
     CLAIM_END.with(|row| {
         row.row([
             end.messages.into_datum(),
-            end.slots.clone().into_datum(),
+            end.slots.map(|(first, _)| first).into_datum(),
+            end.slots.map(|(_, last)| last).into_datum(),
             end.expires_at.into_datum(),
             Xid8(end.upto.0).into_datum(),
             end.upto.1.into_datum(),

@@ -16,7 +16,7 @@ use crate::claim_end::{ClaimEnd, Waiting};
 use crate::day;
 use crate::delivery_counts::{Counts, DeliveryCounts};
 use crate::error::Error;
-use crate::jsonb::{Jsonb, JsonbText, Maker};
+use crate::jsonb::{FlatObjects, Jsonb, JsonbText, Maker};
 use crate::keys;
 use crate::outcomes::{self, ChannelsTold};
 use crate::policy;
@@ -248,11 +248,21 @@ thread_local! {
 /// Declared in `sql/42_report.sql`.
 #[pg_extern(sql = false)]
 fn _delivered_whole(
-    outcomes: Option<JsonbText>,
+    outcomes: Option<Stored>,
     finished: Option<Array<i64>>,
 ) -> Result<Row, ErrorReport> {
     let finished: Vec<i64> = finished.iter().flat_map(|ids| ids.iter().flatten()).collect();
-    let whole = outcomes::whole(outcomes.map(|json| json.0), &finished)?;
+    // SAFETY: the argument is declared as jsonb.
+    let flat = outcomes.and_then(|stored| unsafe { stored.read::<FlatObjects>() }?.0);
+    let told = match flat.and_then(|objects| outcomes::told_delivered(&objects)) {
+        Some(told) => told,
+        None => {
+            // SAFETY: as above.
+            let text = outcomes.and_then(|stored| unsafe { stored.read::<JsonbText>() });
+            outcomes::told(text.map(|json| json.0), "[]")?
+        }
+    };
+    let whole = outcomes::whole(told, &finished);
     let ids = whole.messages.iter().filter_map(|message| message.message_id);
     Ok(WHOLE.with(|row| {
         row.row([

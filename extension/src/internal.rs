@@ -515,8 +515,9 @@ fn _by_channel_add(
 #[pg_extern(sql = false)]
 fn _by_channel_jsonb(mut addresses: Internal, fcinfo: pg_sys::FunctionCallInfo) -> Jsonb {
     let mut maker = Maker::default();
-    let mut channels = Vec::new();
-    for (channel, addresses) in &state::<Addresses>(&mut addresses, fcinfo).0 {
+    let addresses = state::<Addresses>(&mut addresses, fcinfo).in_order();
+    let mut channels = Vec::with_capacity(addresses.len());
+    for (channel, addresses) in addresses {
         let mut array = Vec::with_capacity(addresses.len());
         for address in addresses {
             let mut entries = Vec::with_capacity(3);

@@ -437,11 +437,12 @@ fn _window_ranges(
 fn state<T: Default>(state: &mut Internal, fcinfo: pg_sys::FunctionCallInfo) -> &mut T {
     if !state.initialized() {
         let mut context = ptr::null_mut();
-        // SAFETY: these functions are called as parts of an aggregate alone, since they take an internal value.
-        let made = unsafe {
-            pg_sys::AggCheckCallContext(fcinfo, &raw mut context);
-            PgMemoryContexts::For(context).leak_and_drop_on_delete(T::default())
+        // SAFETY: asks of which aggregate this call is a part.
+        let group = match unsafe { pg_sys::AggCheckCallContext(fcinfo, &raw mut context) } {
+            0 => &mut PgMemoryContexts::CurrentMemoryContext, // of none
+            _ => &mut PgMemoryContexts::For(context),
         };
+        let made = group.leak_and_drop_on_delete(T::default());
         *state = Internal::from(Some(pg_sys::Datum::from(made)));
     }
     // SAFETY: the state of an aggregate is what its own function has returned before.

@@ -18,10 +18,12 @@ $$;
 -- Rows of a lane visible in hi and not in lo, behind `after` and up to `upto`, at most max_rows, in order.
 -- The ranges come in ascending order and a nested loop keeps it, so that LIMIT takes the first rows without a sort;
 -- transactions still open in hi are left out by range, so that the rows of a large one are never walked. Of rows whose id
--- is not between first_id and last_id only the index is read. slots: bit mask of the slots in which they may lie.
+-- is not between first_id and last_id only the index is read. first_slot, last_slot: slots that need not be looked
+-- into are left out; a range, since each row is asked for its own.
 CREATE FUNCTION _window_rows(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
                              upto_xid xid8, upto_id bigint, max_rows bigint,
-                             first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL, slots integer DEFAULT 7) RETURNS SETOF outbox
+                             first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL,
+                             first_slot smallint DEFAULT 0, last_slot smallint DEFAULT 2) RETURNS SETOF outbox
 LANGUAGE sql STABLE
 AS $$
   SELECT o.*
@@ -29,7 +31,7 @@ AS $$
   CROSS JOIN LATERAL (
     SELECT o.* FROM outbox o
     WHERE o.lane = _window_rows.lane
-      AND o.slot = ANY (ARRAY[CASE WHEN slots & 1 > 0 THEN 0 END, CASE WHEN slots & 2 > 0 THEN 1 END, CASE WHEN slots & 4 > 0 THEN 2 END]::smallint[])
+      AND o.slot BETWEEN first_slot AND last_slot
       AND (o.xid, o.message_id) > (r.from_xid::xid8, r.from_id) AND o.xid < r.below_xid::xid8
       AND (o.xid, o.message_id) <= (upto_xid, upto_id)
       AND o.message_id BETWEEN coalesce(first_id, 0) AND coalesce(last_id, 9223372036854775807)

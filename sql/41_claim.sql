@@ -48,7 +48,7 @@ BEGIN
   WHERE c.lane = _cursor.lane AND c.takeover_of IS NULL
   ORDER BY c.claim_id DESC LIMIT 1;
   IF NOT FOUND THEN
-    cursor_row := ROW(0, lane, 0, '3:3:', '3:3:', '0', 0, '0', 0, 0, 0, NULL, NULL, 0, '', '-infinity', '-infinity')::claims;
+    cursor_row := ROW(0, lane, NULL, NULL, 0, '3:3:', '3:3:', '0', 0, '0', 0, 0, NULL, NULL, 0, '', '-infinity', '-infinity')::claims;
   END IF;
   RETURN cursor_row;
 END
@@ -87,34 +87,43 @@ BEGIN
 END
 $$;
 
--- The messages of a claim's window part: all, or those of a range of ids.
+-- The messages of a claim's window part: all, or those of a range of ids. There are no more than claim.messages; behind the
+-- last of them an index scan would go on to the end of its transaction.
 CREATE FUNCTION _claim_rows(claim claims, first_id bigint DEFAULT NULL, last_id bigint DEFAULT NULL) RETURNS SETOF outbox
 LANGUAGE sql STABLE
 AS $$
-  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, NULL, first_id, last_id, claim.slots) o
+  SELECT o.* FROM _window_rows(claim.lane, claim.lo, claim.hi, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id, claim.messages,
+                               first_id, last_id, claim.first_slot, claim.last_slot) o
 $$;
 
+CREATE TYPE claim_end AS (messages integer, first_slot smallint, last_slot smallint, expires_at timestamptz, upto_xid xid8, upto_id bigint);
+COMMENT ON TYPE claim_end IS 'How far a claim reaches, and what of its messages stands in table claims.';
+
+-- The claim_end of messages, in the order in which they come. An aggregate of its own, since those of Postgres that say the same
+-- take several times as long.
+CREATE FUNCTION _claim_end_take(reached internal, slot smallint, xid xid8, message_id bigint, bytes integer, expires_at timestamptz) RETURNS internal
+LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_claim_end_take_wrapper';
+CREATE FUNCTION _claim_end_row(reached internal) RETURNS record
+LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_claim_end_row_wrapper';
+CREATE AGGREGATE _claim_end(smallint, xid8, bigint, integer, timestamptz) (SFUNC = _claim_end_take, STYPE = internal, FINALFUNC = _claim_end_row);
+
 -- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.
--- It reaches to the last row: the aggregates see them in the order of the window.
 CREATE FUNCTION _claim_part(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
                             worker text, max_messages integer, lease interval) RETURNS claims
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  max_bytes CONSTANT bigint := 8388608;
-  claim claims;
+  reached claim_end;
+  claim   claims;
 BEGIN
-  SELECT count(*), bit_or((1 << w.slot)::smallint), min(w.expires_at),
-         (array_agg(w.xid))[count(*)], (array_agg(w.message_id))[count(*)]
-  INTO claim.messages, claim.slots, claim.expires_at, claim.upto_xid, claim.upto_id
-  FROM (SELECT o.xid, o.message_id, o.slot, o.expires_at, sum(o.bytes) OVER (ROWS UNBOUNDED PRECEDING) - o.bytes AS bytes_before
-        FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
-                          '18446744073709551615', 9223372036854775807, max_messages) o) AS w
-  WHERE w.bytes_before < max_bytes;
+  reached := (SELECT _claim_end(o.slot, o.xid, o.message_id, o.bytes, o.expires_at)
+              FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
+                                '18446744073709551615', 9223372036854775807, max_messages) o);
+  claim.messages := reached.messages;
   IF claim.messages > 0 THEN
-    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, expires_at, worker, lease_until)
-    SELECT s.last_value, _claim_part.lane, nextval('pgalert.claim_id'), _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
-           claim.upto_xid, claim.upto_id, claim.slots, claim.messages, claim.expires_at, _claim_part.worker, clock_timestamp() + lease
+    INSERT INTO claims (slot, lane, first_slot, last_slot, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, expires_at, worker, lease_until)
+    SELECT s.last_value, _claim_part.lane, reached.first_slot, reached.last_slot, nextval('pgalert.claim_id'), _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
+           reached.upto_xid, reached.upto_id, reached.messages, reached.expires_at, _claim_part.worker, clock_timestamp() + lease
     FROM outbox_slot s
     RETURNING * INTO claim;
   END IF;
@@ -156,8 +165,8 @@ BEGIN
   END LOOP;
   IF last.claimed_at < clock_timestamp() - interval '1 second' THEN
     -- Nothing, and slowly: rows of aborted transactions lie there. Move the cursor past them.
-    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
-    SELECT s.last_value, last.lane, nextval('pgalert.claim_id'), now_snapshot, now_snapshot, '0', 0, '0', 0, 0, 0, worker, 'infinity'
+    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, worker, lease_until)
+    SELECT s.last_value, last.lane, nextval('pgalert.claim_id'), now_snapshot, now_snapshot, '0', 0, '0', 0, 0, worker, 'infinity'
     FROM outbox_slot s;
   END IF;
   RETURN claim;
@@ -243,21 +252,24 @@ BEGIN
 END
 $$;
 
--- {channel: [{"recipient_id", "address", "secrets"?}, …]} of a user, for the channels owed and, on some of them, only the
--- recipients owed; NULL without any. One row, in FROM: there it is inlined. Built as text: the aggregates of jsonb take a
--- memory context for each group, to_json looks its argument's type up for each row, and an ordered aggregate sorts each group.
+-- {channel: [{"recipient_id", "address", "secrets"?}, …]}. An aggregate of its own: those of jsonb take a memory context for each
+-- group, and ask at each row of what types their arguments are.
+CREATE FUNCTION _by_channel_add(addresses internal, channel text, recipient_id bigint, address text, secrets text[]) RETURNS internal
+LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_by_channel_add_wrapper';
+CREATE FUNCTION _by_channel_jsonb(addresses internal) RETURNS jsonb
+LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_by_channel_jsonb_wrapper';
+CREATE AGGREGATE _by_channel(text, bigint, text, text[]) (SFUNC = _by_channel_add, STYPE = internal, FINALFUNC = _by_channel_jsonb);
+
+-- The addresses of a user, for the channels owed and, on some of them, only the recipients owed. One row, in FROM: there it
+-- is inlined.
 CREATE FUNCTION _addresses(for_user text, owed text[], owed_recipients jsonb) RETURNS TABLE (recipients jsonb)
 LANGUAGE sql STABLE
 AS $$
-  SELECT ('{' || string_agg(c.addresses, ',') || '}')::jsonb
-  FROM (SELECT _json_string(r.channel) || ':[' ||
-               string_agg('{"recipient_id":' || r.recipient_id || ',"address":' || _json_string(r.address) ||
-                          coalesce((SELECT ',"secrets":' || to_json(s.secrets) FROM recipient_secrets s WHERE s.recipient_id = r.recipient_id), '') ||
-                          '}', ',') || ']' AS addresses
-        FROM recipients r
-        WHERE r.user_id = for_user AND r.channel = ANY (owed) AND r.disabled_at IS NULL
-          AND (owed_recipients IS NULL OR owed_recipients -> r.channel IS NULL OR owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
-        GROUP BY r.channel) AS c
+  SELECT _by_channel(r.channel, r.recipient_id, r.address,
+                     CASE WHEN EXISTS (SELECT FROM recipient_secrets) THEN (SELECT s.secrets FROM recipient_secrets s WHERE s.recipient_id = r.recipient_id) END)
+  FROM recipients r
+  WHERE r.user_id = for_user AND r.channel = ANY (owed) AND r.disabled_at IS NULL
+    AND (owed_recipients IS NULL OR owed_recipients -> r.channel IS NULL OR owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
 $$;
 
 CREATE FUNCTION claim_batch(worker text, max_messages integer, lease interval)
@@ -273,6 +285,7 @@ DECLARE
   lanes  integer[] := ARRAY[0, 1, 2];
   past   bigint[];
   progress claim_progress;
+  fresh    boolean;
 BEGIN
   PERFORM _require_read_committed('claim_batch'), _check_text('worker', worker, 255), _check_lease(lease);
   IF max_messages IS NULL OR max_messages NOT BETWEEN 1 AND 10000 THEN
@@ -319,16 +332,17 @@ BEGIN
     IF claim.takeover_of IS NOT NULL OR past IS NOT NULL THEN
       progress := _progress(claim.claim_id);
     END IF;
+    fresh := progress.partial = '[]' AND progress.finished = '{}';
     RETURN QUERY
     SELECT claim.claim_id, m.message_id, m.delivery_key, m.alert_id, m.user_id, m.alert_data ->> 'name', m.alert_data ->> 'message',
-           m.priority, m.owed, coalesce(a.recipients, '{}'), m.alert_data, m.attempt, m.dlq_id,
+           m.priority, m.owed, a.recipients, m.alert_data, m.attempt, m.dlq_id,
            m.enqueued_at, m.traceparent
-    FROM (SELECT o.*, CASE WHEN progress.partial = '[]' THEN o.channels ELSE
+    FROM (SELECT o.*, CASE WHEN fresh THEN o.channels ELSE
                         ARRAY(SELECT c FROM unnest(o.channels) c
                               WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(progress.partial) p
                                                 WHERE (p ->> 'message_id')::bigint = o.message_id AND p ->> 'channel' = c)) END AS owed
           FROM _claim_rows(claim) o
-          WHERE progress.finished = '{}' OR NOT EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = o.message_id) OFFSET 0) AS m
+          WHERE fresh OR NOT EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = o.message_id) OFFSET 0) AS m
     CROSS JOIN LATERAL _addresses(m.user_id, m.owed, m.owed_recipients) AS a;  -- in the order of _window_rows
     EXIT WHEN FOUND;  -- else all of them had expired: claim the next
   END LOOP;

@@ -43,33 +43,46 @@ END
 $$;
 
 -- Of what outcomes tell, messages of which one channel was told of, as delivered; without those that are named and were
--- finished before. message_ids: of all of them, or empty. They lie from first_id to last_id. every: nothing else was told.
+-- finished before. told: what _owed_is_told reads. message_ids: of all of them, or empty. They lie from first_id to last_id.
+-- every: nothing else was told.
 CREATE FUNCTION _delivered_whole(outcomes jsonb, finished bigint[],
-  OUT delivery_keys uuid[], OUT message_ids bigint[], OUT channels text[], OUT first_id bigint, OUT last_id bigint, OUT every boolean)
+  OUT told bytea, OUT messages integer, OUT message_ids bigint[], OUT first_id bigint, OUT last_id bigint, OUT every boolean)
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_delivered_whole_wrapper';
 
+-- Whether the channel that was told of is all that a message owes. `told` must be the same at all calls of a query.
+CREATE FUNCTION _owed_is_told(told bytea, delivery_key uuid, message_id bigint, channels text[]) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', '_owed_is_told_wrapper';
+
+-- The channels of a delivery as jsonb: to_jsonb() asks at each call of what type its argument is.
+CREATE FUNCTION _methods(before text[], now text[]) RETURNS jsonb
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_methods_wrapper';
+
+-- Messages of a claim that were delivered whole and are no retries.
+CREATE FUNCTION _whole_rows(claim claims, told bytea, messages integer, first_id bigint, last_id bigint) RETURNS SETOF outbox
+LANGUAGE sql STABLE
+AS $$
+  SELECT m.* FROM _claim_rows(claim, first_id, last_id) m
+  WHERE m.dlq_id IS NULL AND _owed_is_told(told, m.delivery_key, m.message_id, m.channels)
+  LIMIT messages
+$$;
+
 -- Finishes messages that were delivered whole and are no retries: mostly all that are reported. Returns those that it found.
--- Without nested loops, a plan has but the one that _window_rows needs, and the outcomes are looked up by a hash.
-CREATE FUNCTION _finish_whole(claim claims, keys uuid[], ids bigint[], names text[], first_id bigint, last_id bigint) RETURNS bigint[]
-LANGUAGE plpgsql VOLATILE SET enable_nestloop = off
+CREATE FUNCTION _finish_whole(claim claims, told bytea, messages integer, ids bigint[], first_id bigint, last_id bigint) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  finished bigint[];
+  rows_found integer;
 BEGIN
-  WITH message AS MATERIALIZED (
-    SELECT m.message_id, m.delivery_key, m.alert_id, m.user_id, m.content_hash, m.attempt, m.priority, m.accepted_at, m.delivered_channels || m.channels AS reached
-    FROM _claim_rows(claim, first_id, last_id) m
-    JOIN unnest(keys, ids, names) AS t (key, id, name)
-      ON _is_of(t.key, t.id, m.delivery_key, m.message_id) AND m.channels = ARRAY[t.name]
-    WHERE m.dlq_id IS NULL
-    LIMIT cardinality(keys)
-  ), delivery AS (
-    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, segment, priority, accepted_at)
-    SELECT m.alert_id, m.user_id, m.content_hash, to_jsonb(m.reached), m.delivery_key, m.attempt, (SELECT _segment()), m.priority, m.accepted_at
-    FROM message m
-  )
-  SELECT array_agg(m.message_id) INTO finished FROM message m;
-  RETURN finished;
+  INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, segment, priority, accepted_at)
+  SELECT m.alert_id, m.user_id, m.content_hash, _methods(m.delivered_channels, m.channels), m.delivery_key, m.attempt, (SELECT _segment()), m.priority, m.accepted_at
+  FROM _whole_rows(claim, told, messages, first_id, last_id) m;
+  GET DIAGNOSTICS rows_found = ROW_COUNT;
+  IF rows_found = 0 THEN
+    RETURN NULL;
+  ELSIF rows_found < messages OR ids = '{}' THEN
+    ids := (SELECT array_agg(m.message_id) FROM _whole_rows(claim, told, messages, first_id, last_id) m);
+  END IF;
+  RETURN ids;
 END
 $$;
 
@@ -84,8 +97,8 @@ DECLARE
   others   integer := 0;
 BEGIN
   whole := _delivered_whole(outcomes, progress.finished);
-  IF whole.delivery_keys <> '{}' THEN
-    finished := _finish_whole(claim, whole.delivery_keys, whole.message_ids, whole.channels, whole.first_id, whole.last_id);
+  IF whole.messages > 0 THEN
+    finished := _finish_whole(claim, whole.told, whole.messages, whole.message_ids, whole.first_id, whole.last_id);
   END IF;
   IF finished IS NULL THEN
     RETURN _record_each(claim, progress, outcomes);
@@ -93,7 +106,7 @@ BEGIN
   INSERT INTO claim_log (slot, claim_id, finished, ended)
   VALUES (claim.slot, claim.claim_id, finished,
           CASE WHEN cardinality(progress.finished) + cardinality(finished) >= claim.messages THEN 'finished' END);
-  IF NOT whole.every OR cardinality(finished) < cardinality(whole.delivery_keys) THEN
+  IF NOT whole.every OR cardinality(finished) < whole.messages THEN
     progress.finished := progress.finished || finished;
     others := _record_each(claim, progress, outcomes);
   END IF;

@@ -40,7 +40,7 @@ BEGIN
   END CASE;
   LOCK TABLE lane_high, lane_normal, lane_low IN EXCLUSIVE MODE NOWAIT;
   IF (SELECT last_value FROM outbox_slot) = slot
-     OR EXISTS (SELECT FROM _open_claims() o WHERE o.slot = _try_lock_slot.slot OR o.slots & (1 << _try_lock_slot.slot) <> 0)
+     OR EXISTS (SELECT FROM _open_claims() o WHERE o.slot = _try_lock_slot.slot OR _try_lock_slot.slot BETWEEN o.first_slot AND o.last_slot)
      OR NOT _slot_is_claimed(slot) THEN
     RAISE lock_not_available;
   END IF;

@@ -86,8 +86,8 @@ BEGIN
 
   PERFORM setval('pgalert.lease_low_water', 1);
   snapshot := _cursor_snapshot();
-  INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
-  SELECT s.last_value, lane, nextval('pgalert.claim_id'), snapshot, snapshot, '0', 0, '0', 0, 0, 0, '', 'infinity'
+  INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, worker, lease_until)
+  SELECT s.last_value, lane, nextval('pgalert.claim_id'), snapshot, snapshot, '0', 0, '0', 0, 0, '', 'infinity'
   FROM outbox_slot s, generate_series(0, 2) lane;
   LOCK TABLE confirmed_cluster IN SHARE ROW EXCLUSIVE MODE;
   DELETE FROM confirmed_cluster;

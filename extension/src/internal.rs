@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use pgrx::datum::{Array, Interval, IntoDatum, Uuid};
 use pgrx::iter::TableIterator;
+use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{direct_function_call, name, pg_extern, pg_sys, VariadicArray};
 
@@ -13,13 +14,15 @@ use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
 use crate::day;
 use crate::error::Error;
-use crate::jsonb::{Jsonb, StoredJsonb};
+use crate::jsonb::{FlatObjects, Jsonb};
 use crate::keys;
-use crate::outcomes;
+use crate::members;
+use crate::new_jsonb::{Maker, NewJsonb};
+use crate::outcomes::{self, ChannelsTold};
 use crate::policy;
 use crate::row::{text_array, Row, RowType};
 use crate::snapshot::{self, Range, Snapshot};
-use crate::stored;
+use crate::stored::Stored;
 use crate::trace;
 
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -95,7 +98,7 @@ fn _read_alert(
         keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
     let texts =
         [("message", message.unwrap_or_default()), ("user_id", user_id.unwrap_or_default())];
-    let alert_data = alert.and_then(|json| stored::with_texts(json.stored, &texts));
+    let alert_data = alert.and_then(|json| members::with_texts(json.stored, &texts));
     let at = now_micros();
     let day = day::utc_day(at);
     let day_key = user_id
@@ -153,17 +156,17 @@ fn _read_firings(
             name!(dedup_window, Option<String>),
             name!(expires_at, Option<String>),
             name!(traceparent, Option<String>),
-            name!(alert_data, Option<StoredJsonb>),
+            name!(alert_data, Option<NewJsonb>),
         ),
     >,
     ErrorReport,
 > {
     let element = |json: Option<Jsonb>| {
         let element = alert::read_element(json.map(|json| json.text))?;
-        let alert = json.and_then(|json| stored::container(json.stored, "alert"));
+        let alert = json.and_then(|json| members::container(json.stored, "alert"));
         let texts = [("message", element.message.as_str()), ("user_id", element.user_id.as_str())];
-        let alert_data = alert.and_then(|alert| stored::with_texts(alert, &texts));
-        Ok((element, alert_data.map(StoredJsonb)))
+        let alert_data = alert.and_then(|alert| members::with_texts(alert, &texts));
+        Ok((element, alert_data))
     };
     let elements = alerts.iter().map(element).collect::<Result<Vec<_>, Error>>()?;
     Ok(TableIterator::new(elements.into_iter().map(|(element, alert_data)| {
@@ -188,7 +191,7 @@ fn _read_firings(
             dedup_window,
             firing.expires_at,
             parent,
-            alert_data,
+            alert_data.as_deref().and_then(NewJsonb::stored),
         )
     })))
 }
@@ -370,9 +373,9 @@ fn _told(
 thread_local! {
     static WHOLE: RowType<6> = const {
         RowType::new([
-            (c"delivery_keys", pg_sys::UUIDARRAYOID),
+            (c"told", pg_sys::BYTEAOID),
+            (c"messages", pg_sys::INT4OID),
             (c"message_ids", pg_sys::INT8ARRAYOID),
-            (c"channels", pg_sys::TEXTARRAYOID),
             (c"first_id", pg_sys::INT8OID),
             (c"last_id", pg_sys::INT8OID),
             (c"every", pg_sys::BOOLOID),
@@ -383,22 +386,111 @@ thread_local! {
 /// Declared in `sql/42_report.sql`.
 #[pg_extern(sql = false)]
 fn _delivered_whole(
-    outcomes: Option<Jsonb>,
+    outcomes: Option<Stored>,
     finished: Option<Array<i64>>,
 ) -> Result<Row, ErrorReport> {
     let finished: Vec<i64> = finished.iter().flat_map(|ids| ids.iter().flatten()).collect();
-    let whole = outcomes::whole(outcomes.map(|json| json.text), &finished)?;
-    let keys = whole.delivery_keys.iter().map(|key| Uuid::from_bytes(key.into_bytes()));
+    // SAFETY: the argument is declared as jsonb.
+    let flat = outcomes.and_then(|stored| unsafe { stored.read::<FlatObjects>() }?.0);
+    let told = match flat.and_then(|objects| outcomes::told_delivered(&objects)) {
+        Some(told) => told,
+        None => {
+            // SAFETY: as above.
+            let text = outcomes.and_then(|stored| unsafe { stored.read::<Jsonb>() });
+            outcomes::told(text.map(|json| json.text), "[]")?
+        }
+    };
+    let whole = outcomes::whole(told, &finished);
+    let ids = whole.messages.iter().filter_map(|message| message.message_id);
     Ok(WHOLE.with(|row| {
         row.row([
-            keys.collect::<Vec<_>>().into_datum(),
-            whole.message_ids.into_datum(),
-            whole.channels.into_datum(),
+            whole.to_bytes().into_datum(),
+            (whole.messages.len() as i32).into_datum(),
+            ids.collect::<Vec<_>>().into_datum(),
             whole.first_id.into_datum(),
             whole.last_id.into_datum(),
             whole.all.into_datum(),
         ])
     }))
+}
+
+/// What a function keeps from one call to the next of a query, made at the first.
+///
+/// SAFETY: the call is one by SQL, and all calls of the function keep the same type.
+unsafe fn kept<'a, T: Default>(fcinfo: pg_sys::FunctionCallInfo) -> &'a mut T {
+    unsafe {
+        let flinfo = (*fcinfo).flinfo;
+        if (*flinfo).fn_extra.is_null() {
+            let made =
+                PgMemoryContexts::For((*flinfo).fn_mcxt).leak_and_drop_on_delete(T::default());
+            (*flinfo).fn_extra = made.cast();
+        }
+        &mut *(*flinfo).fn_extra.cast()
+    }
+}
+
+#[derive(Default)]
+struct OwedAndTold {
+    told: Option<ChannelsTold>,
+    /// The channels of the last call, and the one that they are.
+    channels: Vec<u8>,
+    channel: Option<String>,
+}
+
+/// Declared in `sql/42_report.sql`. `told` is read at the first call of a query.
+#[pg_extern(sql = false)]
+fn _owed_is_told(
+    told: Stored,
+    delivery_key: Uuid,
+    message_id: i64,
+    channels: Stored,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> bool {
+    // SAFETY: these are calls by SQL, and the arguments are declared as bytea and text[].
+    unsafe {
+        let kept: &mut OwedAndTold = kept(fcinfo);
+        let told = kept
+            .told
+            .get_or_insert_with(|| ChannelsTold::read(told.read::<&[u8]>().unwrap_or_default()));
+        if kept.channels != channels.bytes {
+            let channels_read = channels.read::<Array<&str>>();
+            let mut names = channels_read.iter().flat_map(|names| names.iter().flatten());
+            kept.channel = names.next().filter(|_| names.next().is_none()).map(str::to_owned);
+            kept.channels = channels.bytes.to_vec();
+        }
+        let key = uuid::Uuid::from_bytes(*delivery_key.as_bytes());
+        kept.channel.is_some() && told.of(key, message_id) == kept.channel.as_deref()
+    }
+}
+
+#[derive(Default)]
+struct Methods {
+    before: Vec<u8>,
+    now: Vec<u8>,
+    jsonb: Option<NewJsonb>,
+}
+
+/// Declared in `sql/42_report.sql`.
+#[pg_extern(sql = false)]
+fn _methods(before: Stored, now: Stored, fcinfo: pg_sys::FunctionCallInfo) -> NewJsonb {
+    // SAFETY: these are calls by SQL, and the arguments are declared as text[].
+    unsafe {
+        let kept: &mut Methods = kept(fcinfo);
+        match kept.jsonb {
+            Some(jsonb) if kept.before == before.bytes && kept.now == now.bytes => jsonb,
+            _ => {
+                let lists = [before.read::<Array<&str>>(), now.read::<Array<&str>>()];
+                let names = lists.iter().flatten().flat_map(|names| names.iter().flatten());
+                let mut maker = Maker::default();
+                let names = names.map(|name| maker.text(name)).collect();
+                let array = maker.array(names);
+                let jsonb = PgMemoryContexts::For((*(*fcinfo).flinfo).fn_mcxt)
+                    .switch_to(|_| maker.jsonb(array));
+                (kept.before, kept.now) = (before.bytes.to_vec(), now.bytes.to_vec());
+                *kept.jsonb.insert(jsonb)
+            }
+        }
+    }
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -423,12 +515,6 @@ fn _window_ranges(
     let ranges = snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, after);
     let row = |range: Range| (range.after.0.to_string(), range.after.1, range.below.to_string());
     Ok(TableIterator::new(ranges.into_iter().map(row)))
-}
-
-/// A text as JSON. `to_json` looks its argument's type up at each call, which costs more than all else of an address.
-#[pg_extern(immutable, strict, parallel_safe)]
-fn _json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 fn read_xid(text: &str) -> Result<u64, Error> {

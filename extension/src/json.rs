@@ -42,6 +42,16 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
+/// A value of an object that has no objects in it.
+#[derive(Clone, Copy)]
+pub enum Flat<'a> {
+    Text(&'a str),
+    Integer(i64),
+}
+
+/// The entries of such an object.
+pub type FlatObject<'a> = Vec<(&'a str, Flat<'a>)>;
+
 /// Reads `text` as `T`, one of the types above or of serde_json.
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|e| Error::UnreadableJson { reason: e.to_string() })

@@ -1,24 +1,32 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api` and `internal` (the SQL functions), `jsonb`, `row` and the mapping of `error`. What reads or writes tables is `sql/`.
+//! `api`, `internal` and `aggregates` (the SQL functions), `jsonb`, `new_jsonb`, `row`, `stored`, `xid8` and the mapping of `error`.
+//! What reads or writes tables is `sql/`.
 
 mod admission;
+mod aggregates;
 mod alert;
 mod api;
 mod backoff;
 mod channels;
+mod claim_end;
 mod day;
+mod delivery_counts;
 mod error;
 mod hash;
 mod internal;
 mod json;
 mod jsonb;
 mod keys;
+mod members;
+mod new_jsonb;
 mod outcomes;
 mod policy;
+mod reached;
 mod row;
 mod snapshot;
 mod stored;
 mod trace;
+mod xid8;
 
 use pgrx::extension_sql_file;
 
@@ -50,7 +58,6 @@ extension_sql_file!(
         internal::_told,
         internal::_snapshot_with,
         internal::_window_ranges,
-        internal::_json_string,
     ]
 );
 extension_sql_file!("../../sql/11_counters.sql", name = "counters", requires = ["tables"]);

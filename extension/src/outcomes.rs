@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::error::{excerpt, Error};
-use crate::json::{describe, read};
+use crate::json::{describe, read, Flat, FlatObject};
 
 /// An outcome, but for what is only written down: error, error_class and host.
 #[derive(Deserialize)]
@@ -47,31 +47,68 @@ pub struct Told {
 pub fn told(outcomes: Option<&str>, earlier: &str) -> Result<Vec<Told>, Error> {
     let mut outcomes = all(outcomes.unwrap_or("null"))?;
     outcomes.append(&mut all(earlier)?);
-    let mut messages: Vec<Told> = Vec::with_capacity(outcomes.len());
-    let mut places = HashMap::with_capacity(outcomes.len());
+    let mut messages = Messages::of_up_to(outcomes.len());
     for outcome in &outcomes {
         let (key, channel, delivered) = complete(outcome)?;
-        let message_id = value("message_id", outcome.message_id)?;
-        let place = *places.entry((key, message_id)).or_insert(messages.len());
-        if place == messages.len() {
-            let (delivered, missed) = (vec![], vec![]);
-            messages.push(Told { delivery_key: key, message_id, delivered, missed });
+        messages.tell(key, value("message_id", outcome.message_id)?, channel, delivered);
+    }
+    Ok(messages.told)
+}
+
+/// The same of outcomes that say nothing but what was delivered, as nearly all do. None: read them as any others.
+pub fn told_delivered(outcomes: &[FlatObject]) -> Option<Vec<Told>> {
+    let mut messages = Messages::of_up_to(outcomes.len());
+    for outcome in outcomes {
+        let (mut delivery_key, mut message_id, mut channel, mut delivered) =
+            (None, None, None, false);
+        for entry in outcome {
+            match entry {
+                ("delivery_key", Flat::Text(key)) => delivery_key = Some(key.parse().ok()?),
+                ("message_id", Flat::Integer(id)) => message_id = Some(*id),
+                ("channel", Flat::Text(name)) => channel = Some(*name),
+                ("outcome", Flat::Text("delivered")) => delivered = true,
+                ("host", Flat::Text(_)) => {}
+                _ => return None,
+            }
         }
-        let message = &mut messages[place];
+        messages.tell(delivery_key?, message_id, channel?, delivered.then_some(true)?);
+    }
+    Some(messages.told)
+}
+
+struct Messages {
+    told: Vec<Told>,
+    places: HashMap<(Uuid, Option<i64>), usize>,
+}
+
+impl Messages {
+    fn of_up_to(count: usize) -> Self {
+        Self { told: Vec::with_capacity(count), places: HashMap::with_capacity(count) }
+    }
+
+    fn tell(
+        &mut self,
+        delivery_key: Uuid,
+        message_id: Option<i64>,
+        channel: &str,
+        delivered: bool,
+    ) {
+        let place = *self.places.entry((delivery_key, message_id)).or_insert(self.told.len());
+        if place == self.told.len() {
+            let (delivered, missed) = (vec![], vec![]);
+            self.told.push(Told { delivery_key, message_id, delivered, missed });
+        }
+        let message = &mut self.told[place];
         let channels = if delivered { &mut message.delivered } else { &mut message.missed };
         channels.push(channel.to_owned());
     }
-    Ok(messages)
 }
 
 /// Of what is told, messages of which one channel was told of, as delivered: in most reports that is all, and such a message has
 /// mostly no other channel.
 #[derive(Debug, Default, PartialEq)]
 pub struct Whole {
-    pub delivery_keys: Vec<Uuid>,
-    /// Empty where the outcomes do not name their messages.
-    pub message_ids: Vec<i64>,
-    pub channels: Vec<String>,
+    pub messages: Vec<Delivered>,
     /// Where to look for them; without names behind all that was reported before, which is where a worker that reports in order is.
     pub first_id: Option<i64>,
     pub last_id: Option<i64>,
@@ -79,13 +116,20 @@ pub struct Whole {
     pub all: bool,
 }
 
+#[derive(Debug, PartialEq)]
+pub struct Delivered {
+    pub delivery_key: Uuid,
+    /// None where the outcomes do not name their messages: all do, or none.
+    pub message_id: Option<i64>,
+    pub channel: String,
+}
+
 /// `finished`: messages that were reported before.
-pub fn whole(outcomes: Option<&str>, finished: &[i64]) -> Result<Whole, Error> {
-    let told = told(outcomes, "[]")?;
+pub fn whole(told: Vec<Told>, finished: &[i64]) -> Whole {
     let count = told.len();
     let named = told.iter().filter(|message| message.message_id.is_some()).count();
     if named != 0 && named != count {
-        return Ok(Whole::default());
+        return Whole::default();
     }
     let finished_ids: HashSet<i64> = finished.iter().copied().collect();
     let mut whole = Whole::default();
@@ -93,18 +137,85 @@ pub fn whole(outcomes: Option<&str>, finished: &[i64]) -> Result<Whole, Error> {
         message.delivered.dedup();
         let finished = message.message_id.is_some_and(|id| finished_ids.contains(&id));
         if let ([_], [], false) = (&*message.delivered, &*message.missed, finished) {
-            whole.delivery_keys.push(message.delivery_key);
-            whole.message_ids.extend(message.message_id);
-            whole.channels.append(&mut message.delivered);
+            let Told { delivery_key, message_id, delivered, .. } = message;
+            let of = |channel| Delivered { delivery_key, message_id, channel };
+            whole.messages.extend(delivered.into_iter().map(of));
         }
     }
+    let ids = || whole.messages.iter().filter_map(|message| message.message_id);
+    whole.last_id = ids().max();
     whole.first_id = match named {
         0 => finished.iter().max().map(|id| id + 1),
-        _ => whole.message_ids.iter().min().copied(),
+        _ => ids().min(),
     };
-    whole.last_id = whole.message_ids.iter().max().copied();
-    whole.all = whole.delivery_keys.len() == count;
-    Ok(whole)
+    whole.all = whole.messages.len() == count;
+    whole
+}
+
+/// Which channel was told of, of each of the messages. They are mostly asked for in the order in which they were told of.
+#[derive(Debug, Default)]
+pub struct ChannelsTold {
+    messages: Vec<Delivered>,
+    /// Made when one is asked for out of order.
+    places: Option<HashMap<(Uuid, Option<i64>), usize>>,
+    next: usize,
+}
+
+impl Whole {
+    /// For a look at each message of a claim: a text that `ChannelsTold` reads.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.messages.len() * 40);
+        for message in &self.messages {
+            bytes.extend(message.delivery_key.as_bytes());
+            bytes.push(message.message_id.is_some().into());
+            bytes.extend(message.message_id.unwrap_or_default().to_ne_bytes());
+            bytes.extend((message.channel.len() as u32).to_ne_bytes());
+            bytes.extend(message.channel.as_bytes());
+        }
+        bytes
+    }
+}
+
+impl ChannelsTold {
+    pub fn read(mut bytes: &[u8]) -> Self {
+        let mut messages = Vec::with_capacity(bytes.len() / 32);
+        while let Some((key, rest)) = bytes.split_first_chunk() {
+            let Some(([named], rest)) = rest.split_first_chunk() else { break };
+            let Some((id, rest)) = rest.split_first_chunk() else { break };
+            let Some((length, rest)) = rest.split_first_chunk() else { break };
+            let length = u32::from_ne_bytes(*length) as usize;
+            let Some((channel, rest)) = rest.split_at_checked(length) else { break };
+            messages.push(Delivered {
+                delivery_key: Uuid::from_bytes(*key),
+                message_id: (*named != 0).then(|| i64::from_ne_bytes(*id)),
+                channel: String::from_utf8_lossy(channel).into_owned(),
+            });
+            bytes = rest;
+        }
+        Self { messages, ..Self::default() }
+    }
+
+    pub fn of(&mut self, delivery_key: Uuid, message_id: i64) -> Option<&str> {
+        let is_it = |message: &Delivered| {
+            message.delivery_key == delivery_key
+                && message.message_id.is_none_or(|id| id == message_id)
+        };
+        let place = match self.messages.get(self.next) {
+            Some(message) if is_it(message) => self.next,
+            _ => self.place(delivery_key, message_id)?,
+        };
+        self.next = place + 1;
+        Some(&self.messages[place].channel)
+    }
+
+    fn place(&mut self, delivery_key: Uuid, message_id: i64) -> Option<usize> {
+        let places = self.places.get_or_insert_with(|| {
+            let messages = self.messages.iter().enumerate();
+            messages.map(|(place, m)| ((m.delivery_key, m.message_id), place)).collect()
+        });
+        let of = |id| places.get(&(delivery_key, id)).copied();
+        of(Some(message_id)).or_else(|| of(None))
+    }
 }
 
 fn all(outcomes: &str) -> Result<Vec<Outcome<'_>>, Error> {
@@ -173,6 +284,10 @@ mod tests {
 
     const KEY: &str = "0198c0de-0000-7000-8000-000000000001";
 
+    fn whole_of(outcomes: &str, finished: &[i64]) -> Whole {
+        whole(told(Some(outcomes), "[]").unwrap(), finished)
+    }
+
     fn of(fields: &str) -> String {
         format!(r#"{{"delivery_key": "{KEY}", {fields}}}"#)
     }
@@ -201,6 +316,26 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_of_deliveries_alone_are_told_the_same() {
+        let flat = |outcome| {
+            vec![
+                ("channel", Flat::Text("email")),
+                ("outcome", Flat::Text(outcome)),
+                ("message_id", Flat::Integer(7)),
+                ("delivery_key", Flat::Text(KEY)),
+            ]
+        };
+        let json = of(r#""channel": "email", "outcome": "delivered", "message_id": 7"#);
+        let told_by_text = told(Some(&format!("[{json}]")), "[]").unwrap();
+        assert_eq!(told_delivered(&[flat("delivered")]), Some(told_by_text));
+        assert_eq!(told_delivered(&[]), Some(vec![]));
+        assert_eq!(told_delivered(&[flat("delivered"), flat("failed")]), None);
+        assert_eq!(told_delivered(&[flat("delivered")[..3].to_vec()]), None);
+        let other = ("error", Flat::Text("none"));
+        assert_eq!(told_delivered(&[[flat("delivered"), vec![other]].concat()]), None);
+    }
+
+    #[test]
     fn two_messages_of_one_key_are_kept_apart() {
         let one =
             |id| of(&format!(r#""channel": "email", "outcome": "delivered", "message_id": {id}"#));
@@ -222,25 +357,43 @@ mod tests {
             one(9, "email", "failed"),
             one(5, "email", "delivered"),
         );
-        let found = whole(Some(&outcomes), &[]).unwrap();
-        assert_eq!((found.message_ids.as_slice(), found.all), (&[7, 5][..], false));
+        let found = whole_of(&outcomes, &[]);
+        let ids = |found: &Whole| found.messages.iter().map(|m| m.message_id).collect::<Vec<_>>();
+        assert_eq!((ids(&found).as_slice(), found.all), (&[Some(7), Some(5)][..], false));
         assert_eq!((found.first_id, found.last_id), (Some(5), Some(7)));
-        assert_eq!(found.channels, ["email", "email"]);
-        let found = whole(Some(&outcomes), &[5, 7]).unwrap();
-        assert_eq!((found.message_ids.as_slice(), found.first_id), (&[][..], None));
+        assert!(found.messages.iter().all(|message| message.channel == "email"));
+        let found = whole_of(&outcomes, &[5, 7]);
+        assert_eq!((ids(&found).as_slice(), found.first_id), (&[][..], None));
     }
 
     #[test]
     fn messages_without_a_name_are_looked_for_behind_those_reported() {
         let outcomes = format!("[{}]", of(r#""channel": "email", "outcome": "delivered""#));
-        let found = whole(Some(&outcomes), &[3, 9, 4]).unwrap();
+        let found = whole_of(&outcomes, &[3, 9, 4]);
         assert_eq!((found.first_id, found.last_id, found.all), (Some(10), None, true));
         let mixed = format!(
             "[{}, {}]",
             of(r#""channel": "email", "outcome": "delivered""#),
             of(r#""channel": "email", "outcome": "delivered", "message_id": 7"#)
         );
-        assert_eq!(whole(Some(&mixed), &[]).unwrap(), Whole::default());
+        assert_eq!(whole_of(&mixed, &[]), Whole::default());
+    }
+
+    #[test]
+    fn the_messages_of_a_claim_are_held_against_what_was_told() {
+        let told = |id: &str| {
+            let outcome = of(&format!(r#""channel": "email", "outcome": "delivered"{id}"#));
+            whole_of(&format!("[{outcome}]"), &[]).to_bytes()
+        };
+        let key = KEY.parse().unwrap();
+        let bytes = told(r#", "message_id": 7"#);
+        let mut named = ChannelsTold::read(&bytes);
+        assert_eq!(named.of(key, 7), Some("email"));
+        assert_eq!(named.of(key, 7), Some("email"));
+        assert_eq!(named.of(key, 8), None);
+        assert_eq!(named.of(Uuid::nil(), 7), None);
+        assert_eq!(ChannelsTold::read(&told("")).of(key, 8), Some("email"));
+        assert_eq!(ChannelsTold::read(&[]).of(key, 8), None);
     }
 
     #[test]

@@ -75,8 +75,8 @@ END
 $$;
 CALL drain();
 SELECT rotate_outbox();
-INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, slots, messages, worker, lease_until)
-SELECT 0, 0, nextval('claim_id'), '3:3:', '3:3:', '0', 0, '0', 0, 0, 1, 'old', now() FROM generate_series(1, 100000);
+INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, worker, lease_until)
+SELECT 0, 0, nextval('claim_id'), '3:3:', '3:3:', '0', 0, '0', 0, 1, 'old', now() FROM generate_series(1, 100000);
 INSERT INTO claim_log (slot, claim_id, ended) SELECT 0, claim_id, 'finished' FROM claims WHERE worker = 'old';
 INSERT INTO claim_log (slot, claim_id, ended) SELECT slot, claim_id, 'finished' FROM claims c WHERE worker <> 'old' AND NOT EXISTS (SELECT FROM claim_log l WHERE l.claim_id = c.claim_id AND ended IS NOT NULL);
 

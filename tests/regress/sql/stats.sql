@@ -80,8 +80,7 @@ SELECT sum(deliveries) FROM delivery_stats WHERE channel = 'webhook';
 SELECT set_setting('retention', NULL);
 
 -- 4
-SELECT _seconds_class(i), round(_class_seconds(_seconds_class(i))::numeric, 4) AS seconds FROM unnest('{-1 second,0,1 millisecond,2 milliseconds,1 second,1 hour,1000 days}'::interval[]) i;
-SELECT bool_and(_class_seconds(_seconds_class(make_interval(secs => s))) BETWEEN s / 1.16 AND s * 1.16) AS near FROM generate_series(0.01, 100, 0.37) s;
+SELECT c, round(_class_seconds(c)::numeric, 4) AS seconds FROM unnest('{0,1,3,24,53,80}'::smallint[]) c;
 SELECT _percentile('{8,16,24}', '{50,49,1}', 0.5) < 0.01 AS half, _percentile('{8,16,24}', '{50,49,1}', 0.995) > 0.5 AS most, _percentile('{}', '{}', 0.5) AS of_nothing;
 SELECT p50_seconds BETWEEN 2.5 AND 3.5 AS p50, p99_seconds BETWEEN 2.5 AND 3.5 AS p99 FROM delivery_stats_hourly WHERE channel = 'webhook' ORDER BY hour LIMIT 1;
 

@@ -19,8 +19,8 @@ DATABASE_URL="host=$PGHOST user=pgalert_person dbname=app" "$PGALERT_TEST_DRIVER
 
 said=$(query "SET ROLE app; $(block 2)")
 [[ $said == queued$'\n'* && $said == *'Disk of db1: 8 % free.'* && $said == *accepted* ]] || fail "the alert: $said"
-again=$(query "SET ROLE app; $(block 2)" | head -n 1)
-[ "$again" = duplicate ] || fail "the same again: $again"
+again=$(query "SET ROLE app; $(block 2)")
+[[ $again == duplicate$'\n'* ]] || fail "the same again: $again"
 while IFS= read -r statement; do
   query "SET ROLE pgalert_person; $statement" >/dev/null || fail "$statement"
 done < <("$venv/bin/python" -B "$repo/tests/deploy/statements.py" "$page")

@@ -7,7 +7,7 @@
 -- anew in each transaction.
 
 -- Takes keys whose time is over from the messages that have held them; until somebody wants such a key it stays, or is purged.
--- Rows are locked in one order, as in _give_back, so that two calls that want keys of the same messages crosswise do not wait for each other.
+-- Rows are locked in one order, as in _lock_held, so that two calls that want keys of the same messages crosswise do not wait for each other.
 CREATE FUNCTION _free_expired(day_keys uuid[], content_keys uuid[], at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
@@ -22,8 +22,8 @@ BEGIN
 END
 $$;
 
--- Gives keys back that are still their owner's: by now another message may hold them.
-CREATE FUNCTION _give_back(day_keys uuid[], content_keys uuid[], owners uuid[]) RETURNS void
+-- Locks what messages still hold of these keys, in the order of _free_expired.
+CREATE FUNCTION _lock_held(day_keys uuid[], content_keys uuid[], owners uuid[]) RETURNS void
 LANGUAGE sql VOLATILE
 AS $$
   SELECT FROM dedup_keys k
@@ -31,6 +31,13 @@ AS $$
                             UNION ALL
                             SELECT c.ctid FROM dedup_keys c WHERE c.content_key = ANY (content_keys) AND c.owner = ANY (owners)))
   ORDER BY k.owner, k.content_key FOR UPDATE;
+$$;
+
+-- Gives keys back that are still their owner's: by now another message may hold them.
+CREATE FUNCTION _give_back(day_keys uuid[], content_keys uuid[], owners uuid[]) RETURNS void
+LANGUAGE sql VOLATILE
+AS $$
+  SELECT _lock_held(day_keys, content_keys, owners);
   DELETE FROM dedup_keys k USING unnest(day_keys, owners) AS g (key, owner) WHERE k.day_key = g.key AND k.owner = g.owner;
   DELETE FROM dedup_keys k USING unnest(content_keys, owners) AS g (key, owner) WHERE k.content_key = g.key AND k.owner = g.owner;
 $$;

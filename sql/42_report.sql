@@ -200,6 +200,9 @@ BEGIN
                           CROSS JOIN LATERAL (SELECT s.id FROM alert_dlq s WHERE s.delivery_key = m.delivery_key OFFSET 0) AS l
                           WHERE m.message_id = ANY (messages) AND m.dlq_id IS NOT NULL))
   ORDER BY d.id FOR UPDATE;
+  -- What a retry has delivered keeps its content longer, below: what is given back after that is locked with it, in one order.
+  PERFORM _lock_held(array_agg(m.day_key), array_agg(m.content_key), array_agg(m.delivery_key))
+  FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages) HAVING bool_or(m.dlq_id IS NOT NULL);
 
   WITH message AS MATERIALIZED (
     SELECT m.* FROM _claim_rows(claim) m WHERE m.message_id = ANY (messages)

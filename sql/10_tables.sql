@@ -111,6 +111,9 @@ CREATE INDEX recipients_user ON recipients USING hash (user_id);
 COMMENT ON TABLE recipients IS 'Where a user is reached: any number of addresses for each channel.';
 COMMENT ON COLUMN recipients.disabled_at IS 'Since when nothing is sent there: its receiver said that it is gone for good (HTTP 410). enable_recipient() takes it back.';
 
+CREATE SEQUENCE many_addresses;
+COMMENT ON SEQUENCE many_addresses IS 'Called once a user has more than 100 addresses: from then on a claim counts what they take.';
+
 CREATE TABLE recipient_secrets (
   recipient_id bigint PRIMARY KEY REFERENCES recipients ON DELETE CASCADE,
   secrets      text[] NOT NULL CHECK (cardinality(secrets) BETWEEN 1 AND 2),

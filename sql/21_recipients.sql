@@ -85,6 +85,21 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION _note_many_addresses() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  IF pg_sequence_last_value('pgalert.many_addresses') IS NULL
+     AND EXISTS (SELECT FROM (SELECT DISTINCT n.user_id FROM new_rows n) u
+                 WHERE EXISTS (SELECT FROM recipients r WHERE r.user_id = u.user_id OFFSET 100)) THEN
+    PERFORM nextval('pgalert.many_addresses');
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER counted AFTER INSERT ON recipients REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION _note_many_addresses();
+ALTER TABLE recipients ENABLE ALWAYS TRIGGER counted;
+
 CREATE FUNCTION _no_recipient(recipient_id bigint) RETURNS void
 LANGUAGE plpgsql STABLE
 AS $$

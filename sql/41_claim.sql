@@ -107,16 +107,21 @@ CREATE FUNCTION _claim_end_row(reached internal) RETURNS record
 LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_claim_end_row_wrapper';
 CREATE AGGREGATE _claim_end(smallint, xid8, bigint, integer, timestamptz) (SFUNC = _claim_end_take, STYPE = internal, FINALFUNC = _claim_end_row);
 
--- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.
+-- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none. Where some
+-- users have many addresses, these count among a message's bytes: each with some 100 around it.
 CREATE FUNCTION _claim_part(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
                             worker text, max_messages integer, lease interval) RETURNS claims
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
+  many    CONSTANT boolean := pg_sequence_last_value('pgalert.many_addresses') IS NOT NULL;
   reached claim_end;
   claim   claims;
 BEGIN
-  reached := (SELECT _claim_end(o.slot, o.xid, o.message_id, o.bytes, o.expires_at)
+  reached := (SELECT _claim_end(o.slot, o.xid, o.message_id,
+                                CASE WHEN many THEN least(o.bytes + (SELECT coalesce(sum(octet_length(r.address) + 100), 0) FROM recipients r
+                                                                     WHERE r.user_id = o.user_id AND r.channel = ANY (o.channels)), 2147483647)::integer
+                                ELSE o.bytes END, o.expires_at)
               FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
                                 '18446744073709551615', 9223372036854775807, max_messages) o);
   claim.messages := reached.messages;
@@ -348,7 +353,7 @@ BEGIN
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION claim_batch(text, integer, interval) IS 'Hands up to max_messages (1 to 10000, at most 8 MB) of one lane to a worker under a lease (up to 1 day): one row a message, with its channels still owed and recipients {channel: [{"recipient_id", "address"}]}. No row: nothing is waiting, or hold_reason() says why. A worker''s name is unique for each start of a process. READ COMMITTED only (25000); raises XX001 where the cursor lies in the future.';
+COMMENT ON FUNCTION claim_batch(text, integer, interval) IS 'Hands up to max_messages (1 to 10000, at most 8 MB with their addresses) of one lane to a worker under a lease (up to 1 day): one row a message, with its channels still owed and recipients {channel: [{"recipient_id", "address"}]}. No row: nothing is waiting, or hold_reason() says why. A worker''s name is unique for each start of a process. READ COMMITTED only (25000); raises XX001 where the cursor lies in the future.';
 
 CREATE FUNCTION _lease_lost(claim_id bigint, detail text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE

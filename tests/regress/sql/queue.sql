@@ -1,7 +1,7 @@
 -- Claim and report: who gets which message, and what a worker may say of it.
 --    1. Messages are claimed in the order in which they were written; a claim goes on where the last one ended.
 --    2. The high lane comes first; each eighth claim asks the lowest lane first.
---    3. A claim holds at most max_messages, and ends with the message that fills 8 MB.
+--    3. A claim holds at most max_messages, and ends with the message that fills 8 MB, by itself or by its addresses.
 --    4. What is rolled back is never claimed; what is committed later than its neighbours is claimed all the same.
 --    5. A transaction that enqueues and then claims does not lose its own rows.
 --    6. An empty claim writes nothing: no row, no transaction id, no WAL.
@@ -56,6 +56,15 @@ SELECT count(deliver_alert(jsonb_build_object('id', 'big' || n, 'channels', '["e
 SELECT pg_temp.claim();
 SELECT pg_temp.claim();
 SELECT pg_temp.claim();
+INSERT INTO recipients (user_id, channel, address) SELECT 'many', 'sms', '+1555' || n FROM generate_series(1, 100) n;
+SELECT is_called FROM many_addresses;
+SELECT count(add_recipient('many', 'sms', '+1555' || n)) FROM generate_series(1, 5000) n;
+SELECT is_called FROM many_addresses;
+SELECT count(deliver_alert(jsonb_build_object('id', 'wide' || n, 'channels', '["sms"]'::jsonb, 'priority', 'plain'), 'many', 'wide')) FROM generate_series(1, 20) n;
+SELECT pg_temp.claim();
+SELECT pg_temp.claim();
+SELECT pg_temp.claim();
+DELETE FROM recipients WHERE user_id = 'many';
 
 -- 4
 BEGIN;

@@ -103,8 +103,8 @@ BEGIN
     PERFORM _prepare_firings(elements[first : first], at);
   EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-    RAISE EXCEPTION '%', problem USING ERRCODE = state, HINT = hint,
-      DETAIL = rtrim(format('Element %s of alerts. %s', first, detail));
+    RAISE EXCEPTION '%', problem USING ERRCODE = state, DETAIL = rtrim(format('Element %s of alerts. %s', first, detail)),
+      HINT = coalesce(nullif(hint, ''), 'A dedup_window is an interval such as "1 hour", expires_at a time such as "2026-12-31T23:59:59Z".');  -- what Postgres itself reads
   END;
   RETURN _prepare_firings(alerts, at);
 END

@@ -158,6 +158,7 @@ CREATE TABLE notifications (
   read_at         timestamptz
 );
 CREATE INDEX notifications_inbox ON notifications (user_id, notification_id);
+CREATE INDEX notifications_read ON notifications (read_at) WHERE read_at IS NOT NULL;
 COMMENT ON TABLE notifications IS 'The in-app inbox. A row is the delivery: it commits with the transaction that fired the alert.';
 
 -- Outbox -------------------------------------------------------------------------------------------------------------

@@ -69,7 +69,8 @@ BEGIN
     SELECT (jsonb_populate_record(o, jsonb_build_object(
              'channels', array(SELECT c FROM unnest(o.channels) c WHERE c <> ALL (done.channels)),
              'delivered_channels', o.delivered_channels || done.channels))).*
-    FROM _claim_rows(open_claim) o
+    FROM _window_rows(open_claim.lane, open_claim.lo, open_claim.hi, open_claim.after_xid, open_claim.after_id, open_claim.upto_xid, open_claim.upto_id,
+                      NULL) o  -- not _claim_rows: of a restored claim, rows with xids of this cluster may lie between its own
     CROSS JOIN LATERAL (SELECT array(SELECT p ->> 'channel' FROM jsonb_array_elements(progress.partial) p
                                      WHERE (p ->> 'message_id')::bigint = o.message_id
                                      GROUP BY 1 HAVING bool_and(p ->> 'outcome' = 'delivered')) AS channels) AS done

@@ -97,6 +97,21 @@ BEGIN
 END
 $$;
 
+-- Deletes notifications that were read before the given time: a part of them, so that nobody waits for long.
+CREATE FUNCTION _purge_notifications(before timestamptz) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+  purged bigint;
+BEGIN
+  DELETE FROM notifications n
+  WHERE n.notification_id = ANY (ARRAY(SELECT r.notification_id FROM notifications r WHERE r.read_at < before
+                                       ORDER BY r.read_at LIMIT 100000 FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS purged = ROW_COUNT;
+  RETURN purged;
+END
+$$;
+
 CREATE FUNCTION maintain() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
@@ -114,7 +129,8 @@ BEGIN
   IF NOT coalesce(pg_sequence_last_value('pgalert.partitions_kept_at') BETWEEN _now_ms() - 3600000 AND _now_ms(), false) THEN
     PERFORM setval('pgalert.partitions_kept_at', _now_ms());
     SELECT * INTO partitions FROM _keep_partitions();
-    done := done || jsonb_build_object('partitions_added', partitions.added, 'partitions_dropped', partitions.dropped);
+    done := done || jsonb_build_object('partitions_added', partitions.added, 'partitions_dropped', partitions.dropped,
+                                       'notifications_purged', _purge_notifications(clock_timestamp() - setting('retention')::interval));
   END IF;
   DELETE FROM breakers b WHERE b.open_until < clock_timestamp() - interval '1 hour';  -- their driver is gone, or nobody sends there any more
   PERFORM _add_up_letter_counts(), _add_up_stats(), advance_gradual_retries();
@@ -131,7 +147,7 @@ BEGIN
   RETURN done;
 END
 $$;
-COMMENT ON FUNCTION maintain() IS 'Upkeep, to be called every few seconds by the driver or each minute by pg_cron; several at once are harmless. Purges expired dedup keys, adds up statistics, carries on gradual retries, rotates the outbox when the slot in use has grown to setting rotate_bytes, keeps partitions of the logs two months ahead and drops those older than setting retention. Returns what it did as a JSON object.';
+COMMENT ON FUNCTION maintain() IS 'Upkeep, to be called every few seconds by the driver or each minute by pg_cron; several at once are harmless. Purges expired dedup keys, adds up statistics, carries on gradual retries, rotates the outbox when the slot in use has grown to setting rotate_bytes, keeps partitions of the logs two months ahead, and drops those older than setting retention with notifications that were read before it. Returns what it did as a JSON object.';
 
 CREATE FUNCTION _require_pg_cron() RETURNS void
 LANGUAGE plpgsql STABLE

@@ -3,7 +3,8 @@
 --      have walked all of it, and begin again.
 --   2. Partitions of the logs are kept for this month and the two that follow; at most once an hour.
 --   3. Rows that lie in the default partition are in nobody's way: months that they are not of are added all the same.
---   4. Retention drops months that lie wholly before it, and such rows of the default partition; dead letters stay.
+--   4. Retention drops months that lie wholly before it, and such rows of the default partition; dead letters stay. Notifications that
+--      were read before it go, those that were not stay.
 --   5. While the database is held nothing of it is done.
 SET search_path = pgalert, public;
 SET timezone = 'UTC';
@@ -75,8 +76,11 @@ INSERT INTO delivery_failures (delivery_key, alert_id, channel, attempt, outcome
 SELECT gen_random_uuid(), 'f' || days, 'email', 1, 'failed', 'e', 'e', now() - days * interval '1 day' FROM unnest('{39,80,400}'::integer[]) days;
 INSERT INTO alert_dlq (alert_id, alert_data, error_message, error_class, state, channels, priority, content_hash, delivery_key, accepted_at, created_at)
 SELECT 'l' || days, '{}', 'e', 'e', 'exhausted', '{email}', 'normal', 'h', gen_random_uuid(), now(), now() - days * interval '1 day' FROM unnest('{39,80,400}'::integer[]) days;
+INSERT INTO notifications (user_id, alert_id, message, priority, delivery_key, created_at, read_at)
+SELECT 'u1', coalesce('read ' || days, 'unread'), 'm', 'normal', gen_random_uuid(), now() - interval '100 days', now() - days * interval '1 day' FROM unnest('{NULL,39,41,100}'::integer[]) days;
 SELECT pg_temp.hour_passes();
-SELECT maintain() -> 'partitions_dropped' AS dropped;
+SELECT done -> 'partitions_dropped' AS dropped, done -> 'notifications_purged' AS purged FROM maintain() done;
+SELECT alert_id FROM notifications ORDER BY 1;
 SELECT alert_id FROM delivery_failures ORDER BY 1;
 SELECT alert_id FROM alert_dlq ORDER BY 1;
 SELECT count(*) AS months_before_the_retention

@@ -218,12 +218,13 @@ SELECT pg_temp.claim();
 SELECT pg_temp.answer('v2', '{"sms": "delivered"}');
 SELECT * FROM pg_temp.reached('v2');
 -- A restored dump: its rows are of another installation. What is accepted in the new cluster has transaction ids that start
--- again, so that they lie before the old cursors; it is kept all the same, once.
+-- again, so that they lie before the old cursors, or between the messages of a claim; it is kept all the same, once.
 UPDATE outbox SET install_id = '11111111-1111-4111-8111-111111111111';
 UPDATE confirmed_cluster SET install_id = '11111111-1111-4111-8111-111111111111';
 SELECT hold_reason();
 SELECT pg_temp.fire('v8', 'fast'), pg_temp.fire('v9');
 UPDATE outbox SET xid = '5' WHERE alert_id = 'v8';
+UPDATE outbox SET xid = (SELECT xid FROM outbox WHERE alert_id = 'v3'), message_id = 1 WHERE alert_id = 'v9';
 SELECT pg_temp.claim();
 SELECT confirm_cluster();
 SELECT hold_reason();

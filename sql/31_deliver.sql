@@ -81,6 +81,18 @@ BEGIN
 END
 $$;
 
+-- A text as a time: as Postgres reads it, with an error as that of all else that is wrong with an alert.
+CREATE FUNCTION _read_time(what text, value text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+BEGIN
+  RETURN value::timestamptz;
+EXCEPTION WHEN data_exception THEN
+  RAISE EXCEPTION '% must be a time', what USING ERRCODE = 'invalid_datetime_format',
+    DETAIL = format('It is %s.', left(value, 64)), HINT = 'Give a time such as "2026-12-31T23:59:59Z".';
+END
+$$;
+
 CREATE FUNCTION _expired_before_sending() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
@@ -126,7 +138,7 @@ BEGIN
     IF fired.channels = '{}' THEN
       RETURN _counted('no_channels');
     END IF;
-    expires := fired.expires_at::timestamptz;
+    expires := _read_time('expires_at', fired.expires_at);
     IF expires <= fired.at THEN
       INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                              delivery_key, accepted_at, expires_at, traceparent)

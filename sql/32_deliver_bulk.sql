@@ -54,7 +54,7 @@ BEGIN
   INTO call.each, call.asked, call.message_keys, call.content_keys, call.content_until, call.daily_limits, call.in_app, user_ids, alert_ids, builtin, windows
   FROM (SELECT e.*, CASE WHEN e.keep_for > '0' THEN e.content_key END AS key,
                CASE WHEN e.channels = '{}' THEN 'no_channels' WHEN e.until <= at THEN 'expired' END AS ended
-        FROM (SELECT r.*, p.lane, p.daily_limit, coalesce(r.dedup_window::interval, p.dedup_window) AS keep_for, r.expires_at::timestamptz AS until
+        FROM (SELECT r.*, p.lane, p.daily_limit, coalesce(r.dedup_window::interval, p.dedup_window) AS keep_for, _read_time('expires_at', r.expires_at) AS until
               FROM _read_firings(alerts) WITH ORDINALITY AS r
               CROSS JOIN LATERAL (SELECT * FROM policy p WHERE p.name = r.priority OFFSET 0) AS p OFFSET 0) AS e OFFSET 0) AS f;  -- which keeps their order
   IF coalesce(cardinality(call.each), 0) < cardinality(alerts) THEN
@@ -104,7 +104,7 @@ BEGIN
   EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation OR program_limit_exceeded THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     RAISE EXCEPTION '%', problem USING ERRCODE = state, DETAIL = rtrim(format('Element %s of alerts. %s', first, detail)),
-      HINT = coalesce(nullif(hint, ''), 'A dedup_window is an interval such as "1 hour", expires_at a time such as "2026-12-31T23:59:59Z".');  -- what Postgres itself reads
+      HINT = coalesce(nullif(hint, ''), 'Give dedup_window an interval such as "1 hour".');  -- which Postgres itself reads
   END;
   RETURN _prepare_firings(alerts, at);
 END

@@ -272,7 +272,7 @@ BEGIN
                               delivery_key, content_key, created_at, accepted_at, expires_at)
   VALUES (push_to_dlq.alert_id, alert.user_id, push_to_dlq.alert_data, left(push_to_dlq.error_message, 4000), 'reported',
           CASE WHEN retry_delay(0, schedule) IS NULL THEN 'exhausted' ELSE 'waiting' END, owed, started + retry_delay(0, schedule),
-          alert.priority, alert.content_hash, _message_key(), alert.content_key, started, started, (push_to_dlq.alert_data ->> 'expires_at')::timestamptz)
+          alert.priority, alert.content_hash, _message_key(), alert.content_key, started, started, _read_time('expires_at', push_to_dlq.alert_data ->> 'expires_at'))
   RETURNING d.id INTO id;
   IF retry_delay(0, schedule) IS NULL THEN
     PERFORM nextval(_counter('exhausted'));

@@ -116,6 +116,7 @@ INSERT INTO cases (call) VALUES
   ($$deliver_alert('{"id": "b1"}', 'u1', 'm', '-1 second')$$),
   ($$deliver_alert('{"id": "b1"}', 'u1', 'm', '178000000 years')$$),
   ($$deliver_alert('{"id": "b1"}', 'u1', 'm', 'a while')$$),
+  ($$deliver_alert('{"id": "b1", "expires_at": "2030-02-28T99:00Z"}', 'u1', 'm')$$),
   -- deliver_alerts
   ($$deliver_alerts(NULL)$$),
   ($$deliver_alerts('{{null,null},{null,null}}')$$),

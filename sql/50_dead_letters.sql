@@ -41,7 +41,8 @@ BEGIN
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
                       content_key, day_key, attempt, dlq_id, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
   SELECT s.last_value, coalesce(_lane_number(p.lane), 1), _install_id(), d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
-         d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id, pg_column_size(d.alert_data),
+         d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
+         octet_length(d.alert_data::text),  -- not pg_column_size(), which is that of what is compressed
          d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
   FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority;
 END

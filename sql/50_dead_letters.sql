@@ -184,9 +184,9 @@ BEGIN
     RAISE EXCEPTION 'alert_data must be a JSON object' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('It is %s.', coalesce(jsonb_typeof(alert_data), 'NULL')),
       HINT = 'Give the alert with its "message" and "user_id".';
-  ELSIF pg_column_size(alert_data) > 1048576 THEN
+  ELSIF octet_length(alert_data::text) > 1048576 THEN
     RAISE EXCEPTION 'alert_data is too large' USING ERRCODE = 'program_limit_exceeded',
-      DETAIL = format('It has %s bytes.', pg_column_size(alert_data)), HINT = 'At most 1048576 are allowed.';
+      DETAIL = format('It has %s bytes.', octet_length(alert_data::text)), HINT = 'At most 1048576 are allowed.';
   END IF;
   PERFORM _check_text_fields(alert_data);
   user_id := alert_data ->> 'user_id';

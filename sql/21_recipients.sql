@@ -122,6 +122,7 @@ BEGIN
       HINT = 'In-app alerts reach every user; other channels need an address.';
   END IF;
   PERFORM _check_channels(ARRAY[channel]);
+  PERFORM convert_from(convert_to(address, 'SQL_ASCII'), 'UTF8');  -- no claim could hand out another
   IF secret IS NOT NULL THEN
     PERFORM _check_secret(secret);
   END IF;
@@ -144,7 +145,7 @@ BEGIN
   RETURN id;
 END
 $$;
-COMMENT ON FUNCTION add_recipient(text, text, text, text) IS 'Adds an address of a user for a channel (not inapp) and returns its recipient_id; an address that is there already is returned as it is. What is sent there is signed with the secret, "whsec_" and the base64 of 24 to 64 bytes, where one is given. Raises 42704 for an unknown channel, 22023 or 22001 for a user or address that is empty, too long (255, 2048 characters) or has control characters, 22023 for what is no secret, 55000 where the address has another secret.';
+COMMENT ON FUNCTION add_recipient(text, text, text, text) IS 'Adds an address of a user for a channel (not inapp) and returns its recipient_id; an address that is there already is returned as it is. What is sent there is signed with the secret, "whsec_" and the base64 of 24 to 64 bytes, where one is given. Raises 42704 for an unknown channel, 22023 or 22001 for a user or address that is empty, too long (255, 2048 characters) or has control characters, 22021 for an address that is not in UTF-8, 22023 for what is no secret, 55000 where the address has another secret.';
 
 CREATE FUNCTION remove_recipient(recipient_id bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp

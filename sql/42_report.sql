@@ -216,6 +216,7 @@ BEGIN
                 ELSE 'waiting' END AS fate
     FROM _outcome_rows(outcomes) o
     JOIN message m ON _is_of(o.delivery_key, o.message_id, m.delivery_key, m.message_id) AND o.channel = ANY (m.channels)
+    ORDER BY m.message_id, o.channel, o.recipient_id, o.outcome = 'delivered'  -- of two that contradict, the one that is tried again
   ), failure AS (
     INSERT INTO delivery_failures (delivery_key, dlq_id, alert_id, user_id, channel, recipient_id, attempt, outcome, error_class, error, host, duration_ms)
     SELECT m.delivery_key, m.dlq_id, m.alert_id, m.user_id, o.channel, o.recipient_id, m.attempt, o.outcome, o.error_class, o.error, o.host, o.duration_ms

@@ -41,7 +41,8 @@ BEGIN
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
                       content_key, day_key, attempt, dlq_id, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
   SELECT s.last_value, coalesce(_lane_number(p.lane), 1), _install_id(), d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
-         d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id, pg_column_size(d.alert_data),
+         d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
+         octet_length(d.alert_data::text),  -- not pg_column_size(), which is that of what is compressed
          d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
   FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority;
 END
@@ -183,9 +184,9 @@ BEGIN
     RAISE EXCEPTION 'alert_data must be a JSON object' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('It is %s.', coalesce(jsonb_typeof(alert_data), 'NULL')),
       HINT = 'Give the alert with its "message" and "user_id".';
-  ELSIF pg_column_size(alert_data) > 1048576 THEN
+  ELSIF octet_length(alert_data::text) > 1048576 THEN
     RAISE EXCEPTION 'alert_data is too large' USING ERRCODE = 'program_limit_exceeded',
-      DETAIL = format('It has %s bytes.', pg_column_size(alert_data)), HINT = 'At most 1048576 are allowed.';
+      DETAIL = format('It has %s bytes.', octet_length(alert_data::text)), HINT = 'At most 1048576 are allowed.';
   END IF;
   PERFORM _check_text_fields(alert_data);
   user_id := alert_data ->> 'user_id';

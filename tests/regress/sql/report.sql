@@ -3,6 +3,7 @@
 --   2. A repetition finishes nothing.
 --   3. A stranger among good outcomes: nothing of the call is recorded, or counted.
 --   4. The same for a retry, and for a message with channels done before.
+--   5. Of two outcomes of one address that contradict, the failure counts, whichever comes first.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 SELECT name, deliver_alert(jsonb_build_object('id', name, 'channels', channels), 'u1', name)
@@ -45,3 +46,9 @@ SELECT pg_temp.tell('{"alert": "a3", "named": 0}') AS again;
 SELECT alert_id, attempt, delivery_methods FROM alert_deliveries WHERE alert_id = 'a3';
 SELECT count(*) AS letters FROM alert_dlq;
 SELECT count(*) AS open FROM open_claims();
+
+-- 5
+SELECT name, deliver_alert(jsonb_build_object('id', name, 'channels', '["email"]'::jsonb), 'u1', name) FROM (VALUES ('c1'), ('c2')) AS f (name);
+SELECT pg_temp.claim(100);
+SELECT pg_temp.tell('{"alert": "c1"}', '{"alert": "c1", "outcome": "failed"}', '{"alert": "c2", "outcome": "failed"}', '{"alert": "c2"}');
+SELECT alert_id, state, channels FROM alert_dlq ORDER BY 1;

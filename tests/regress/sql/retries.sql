@@ -10,6 +10,7 @@
 --    8. The functions known before: push_to_dlq, get_failed_alerts, increment_retry_count, remove_from_dlq,
 --       track_delivery, check_duplicate_delivery.
 --    9. alert_history tells it all, in order.
+--   10. Retries of large alerts come in claims of 8 MB, too; what a table has compressed is not taken for a small one.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 \i :srcdir/include/published.sql
@@ -231,3 +232,15 @@ SELECT event, attempt, channels, detail, next_retry_at IS NOT NULL AS retried FR
 SELECT event, attempt, channels FROM alert_history('i3', 'u3') ORDER BY event;
 SELECT bool_and(at >= previous) AS in_order FROM (SELECT at, lag(at) OVER () AS previous FROM alert_history('c', 'u1')) h;
 SELECT count(*) FROM alert_history('c', 'u2');
+
+-- 10
+SELECT pg_temp.fire('large' || n, more => jsonb_build_object('note', repeat('x', 1000000))) FROM generate_series(1, 10) n;
+SELECT pg_temp.claim() AS first, pg_temp.claim() AS second;
+SELECT sum(pg_temp.answer('large' || n, '{"email": "failed"}')) FROM generate_series(1, 10) n;
+SELECT sum(pg_temp.make_due('large' || n)) FROM generate_series(1, 10) n;
+SELECT schedule_retries();
+SELECT array_length(string_to_array(pg_temp.claim(), ' '), 1) AS first, array_length(string_to_array(pg_temp.claim(), ' '), 1) AS second;
+CREATE TEMPORARY TABLE old_alerts AS SELECT jsonb_build_object('notify_email', true, 'note', repeat('x', 1100000)) AS alert;
+SET plan_cache_mode = force_generic_plan;  -- as after five calls: another plan has the alert as a constant, decompressed
+SELECT pg_temp.error_of('SELECT push_to_dlq(''j1'', alert, ''e'') FROM old_alerts');
+RESET plan_cache_mode;

@@ -58,7 +58,9 @@ BEGIN
               FROM _read_firings(alerts) WITH ORDINALITY AS r
               CROSS JOIN LATERAL (SELECT * FROM policy p WHERE p.name = r.priority OFFSET 0) AS p OFFSET 0) AS e OFFSET 0) AS f;  -- which keeps their order
   IF coalesce(cardinality(call.each), 0) < cardinality(alerts) THEN
-    PERFORM _delivery_context(r.priority) FROM _read_firings(alerts) r;  -- refuses an unknown policy
+    PERFORM _delivery_context(r.priority) FROM _read_firings(alerts) r
+    WHERE r.priority NOT IN (SELECT p.name FROM all_policies p);  -- refuses an unknown policy
+    RETURN _prepare_firings(alerts, at);  -- by now it is known
   END IF;
   IF NOT builtin THEN
     PERFORM _check_channels(array_agg(DISTINCT name)) FROM unnest(call.each) f, unnest(f.channels) name;

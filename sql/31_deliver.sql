@@ -135,10 +135,10 @@ BEGIN
     END IF;
     PERFORM _check_channels(fired.channels);
     context := _delivery_context(fired.priority);
+    expires := _read_time('expires_at', fired.expires_at);
     IF fired.channels = '{}' THEN
       RETURN _counted('no_channels');
     END IF;
-    expires := _read_time('expires_at', fired.expires_at);
     IF expires <= fired.at THEN
       INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                              delivery_key, accepted_at, expires_at, traceparent)

@@ -229,16 +229,15 @@ BEGIN
   VALUES (track_delivery.alert_id, alert.user_id, alert.content_hash, to_jsonb(methods), message_key, 1, alert.priority, clock_timestamp())
   RETURNING d.id INTO id;
   days := coalesce(_day_keys(alert.user_id, alert_id, context.day, context.daily_limit), '{}');
+  content_key := CASE WHEN context.dedup_window > '0' THEN alert.content_key END;
+  PERFORM _free_expired(days, ARRAY[content_key], at);  -- before a key is taken, as a bulk call does
   LOOP  -- the first place of the day that nobody holds, as deliver_alert takes it
     held := _held(days, NULL, at);
     day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (held) ORDER BY place LIMIT 1);
     EXIT WHEN day_key IS NULL;
-    PERFORM _free_expired(ARRAY[day_key], NULL, at);
     INSERT INTO dedup_keys (day_key, day_until, owner) VALUES (day_key, context.day_end, message_key) ON CONFLICT DO NOTHING;
     EXIT WHEN FOUND;
   END LOOP;
-  content_key := CASE WHEN context.dedup_window > '0' THEN alert.content_key END;
-  PERFORM _free_expired(NULL, ARRAY[content_key], at);
   INSERT INTO dedup_keys (content_key, content_until, owner)
   SELECT content_key, clock_timestamp() + context.dedup_window, message_key WHERE content_key IS NOT NULL ON CONFLICT DO NOTHING;
   PERFORM nextval(_counter('sent')), _next_segment(1);

@@ -94,6 +94,7 @@ INSERT INTO cases (call) VALUES
   ($$deliver_alert('{"id": "b1", "expires_at": "tomorrow"}', 'u1', 'm')$$),
   ($$deliver_alert('{"id": "b1", "expires_at": "2030-02-31"}', 'u1', 'm')$$),
   ($$deliver_alert('{"id": "b1", "expires_at": "2030-01-01 at noon"}', 'u1', 'm')$$),
+  ($$deliver_alert('{"id": "b1", "expires_at": "2030-01-01 at noon", "channels": []}', 'u1', 'm')$$),
   ($$deliver_alert('{"id": "b1", "channels": "email"}', 'u1', 'm')$$),
   ($$deliver_alert('{"id": "b1", "channels": {"email": "yes"}}', 'u1', 'm')$$),
   ($$deliver_alert('{"id": "b1", "channels": {"email": null}}', 'u1', 'm')$$),

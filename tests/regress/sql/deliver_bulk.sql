@@ -96,6 +96,8 @@ FROM (VALUES
   ('{"alert": {"id": "x", "priority": "urgent"}, "user_id": "u", "message": "m"}'),
   ('{"alert": {"id": "x", "expires_at": "2030-02-31"}, "user_id": "u", "message": "m"}'),
   ('{"alert": {"id": "x"}, "user_id": "u", "message": "m", "dedup_window": "-1 day"}'),
+  ('{"alert": {"id": "x"}, "user_id": "u", "message": "m", "dedup_window": "-100000000 years"}'),
+  ('{"alert": {"id": "x"}, "user_id": "u", "message": "m", "dedup_window": "100000000 years"}'),
   ('{"alert": {"id": "x"}, "user_id": "u", "message": "m", "dedup_window": "a while"}'),
   ('{"alert": {"id": "x", "expires_at": "2030-02-28T99:00Z"}, "user_id": "u", "message": "m"}'),
   ('{"alert": {"id": "x"}, "user_id": "u", "message": 5}')) AS elements (third);

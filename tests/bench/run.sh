@@ -87,10 +87,10 @@ fi
 
 if wanted latency; then
   empty
-  sql -c 'CALL fill(40)'
+  sql -c 'CALL fill(40)' -c CHECKPOINT
   few=$(sql -c 'CALL claim_latency(45)')
   empty
-  sql -c 'CALL fill(1000)'
+  sql -c 'CALL fill(1000)' -c CHECKPOINT
   many=$(sql -c 'CALL claim_latency(45)')
   line 'claim of 500 with 1,000,000 / 40,000 messages waiting, ms' "$many" "$few" "$(ratio "$many" "$few")"
 fi

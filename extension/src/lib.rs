@@ -1,5 +1,5 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal` and `aggregates` (the SQL functions), `jsonb`, `new_jsonb`, `row`, `stored`, `xid8` and the mapping of `error`.
+//! `api`, `internal`, `told` and `aggregates` (the SQL functions), `jsonb`, `new_jsonb`, `row`, `stored`, `xid8` and the mapping of `error`.
 //! What reads or writes tables is `sql/`.
 
 mod admission;
@@ -25,6 +25,7 @@ mod reached;
 mod row;
 mod snapshot;
 mod stored;
+mod told;
 mod trace;
 mod xid8;
 
@@ -55,7 +56,7 @@ extension_sql_file!(
         internal::_day_keys,
         internal::_day_keys_of_many,
         internal::_read_firings,
-        internal::_told,
+        told::_told,
         internal::_snapshot_with,
         internal::_window_ranges,
     ]

@@ -1,18 +1,20 @@
 -- Fire: an alert becomes a notification, an outbox row, or a suppressed one, in the caller's transaction.
 
--- What can be known of an alert without a table; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. at, at_ms: now.
--- parent: what is known of the traceparent, NULL where it cannot be followed. owed: its channels but inapp; delivered: inapp, where
--- it is among them. The lane (NULL where there is none), the day's key and how long keys are held are those of the built-in policy
--- and settings. plain: nothing else is to be looked up, its channels and policy being built in; it has a channel and no expires_at;
--- and the two sequences say that nothing was set and the first use is over. alert_data: the alert as tables keep it, with message
--- and user; bytes: its size.
-CREATE FUNCTION _read_alert(alert jsonb, user_id text, message text, traceparent text,
-  settings_written regclass, first_use_seen regclass,
-  OUT at timestamptz, OUT at_ms bigint, OUT alert_id text, OUT alert_name text, OUT priority text, OUT channels text[],
-  OUT owed text[], OUT content_hash text, OUT expires_at text, OUT parent text, OUT message_key uuid, OUT content_key uuid, OUT day_key uuid, OUT content_until timestamptz,
-  OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean,
-  OUT delivered text[], OUT alert_data jsonb, OUT bytes integer)
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_read_alert_wrapper';
+-- Reads an alert; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. at: now. parent: what is known of the traceparent,
+-- NULL where it cannot be followed. owed: its channels but inapp; delivered: inapp, where it is among them. The lane (NULL where there
+-- is none), the day's key and how long keys are held are those of the built-in policy and settings. plain: nothing else is to be looked
+-- up, its channels and policy being built in; it has a channel and no time at which it expires; and the two sequences say that nothing was set and the
+-- first use is over. alert_data: the alert as tables keep it, with message and user; bytes: its size.
+-- Most alerts are plain. With `directly` one that has nothing for the inbox is accepted here, if its keys are free: then it is in the
+-- outbox and counted, and beside `accepted` only `wake` is told: drivers may be asleep.
+CREATE FUNCTION _fire(alert jsonb, to_user text, message text, traceparent text, directly boolean,
+  settings_written regclass, first_use_seen regclass, count_queued regclass, drivers_asleep_until regclass,
+  dedup_keys regclass, partitions regclass[], outbox_slot regclass, message_ids regclass, install_id uuid,
+  OUT at timestamptz, OUT alert_id text, OUT user_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT owed text[],
+  OUT content_hash text, OUT expires text, OUT expires_at timestamptz, OUT parent text, OUT message_key uuid, OUT content_key uuid,
+  OUT day_key uuid, OUT content_until timestamptz, OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean,
+  OUT delivered text[], OUT alert_data jsonb, OUT bytes integer, OUT accepted boolean, OUT wake boolean)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_fire_wrapper';
 
 CREATE FUNCTION _day(at timestamptz, zone text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -97,6 +99,14 @@ CREATE FUNCTION _expired_before_sending() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 
+-- Reserves the content and the day of a firing with a row of dedup_keys; false where one of them is held.
+CREATE FUNCTION _reserve(fired record, dedup_keys regclass) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_wrapper';
+
+-- Gives a firing its row of the outbox, in the partition of its slot.
+CREATE FUNCTION _enqueue(fired record, partitions regclass[], slot smallint, message_id bigint, install_id uuid) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_enqueue_wrapper';
+
 CREATE FUNCTION _counted(status text) RETURNS text
 LANGUAGE sql VOLATILE
 AS $$ SELECT CASE WHEN nextval(_counter(status)) IS NOT NULL THEN status END $$;
@@ -123,27 +133,35 @@ AS $$
 DECLARE
   fired   record;
   context record;
-  expires timestamptz;
   days    uuid[];
   held    uuid[];
   verdict text;
+  queued  boolean;
 BEGIN
-  fired := _read_alert(alert, user_id, message, traceparent, 'pgalert.settings_written', 'pgalert.first_use_seen');
+  fired := _fire(alert, user_id, message, traceparent, dedup_window IS NULL,
+                 'pgalert.settings_written', 'pgalert.first_use_seen', 'pgalert.count_queued', 'pgalert.drivers_asleep_until',
+                 'pgalert.dedup_keys', '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}', 'pgalert.outbox_slot', 'pgalert.message_id', _install_id());
+  IF fired.accepted THEN
+    IF fired.wake THEN
+      PERFORM _wake_drivers();
+    END IF;
+    RETURN 'queued';
+  END IF;
   IF NOT fired.plain OR dedup_window IS NOT NULL THEN
     IF dedup_window IS NOT NULL THEN
       PERFORM _check_window(dedup_window);
     END IF;
     PERFORM _check_channels(fired.channels);
     context := _delivery_context(fired.priority);
-    expires := _read_time('expires_at', fired.expires_at);
+    fired.expires_at := _read_time('expires_at', fired.expires);
     IF fired.channels = '{}' THEN
       RETURN _counted('no_channels');
     END IF;
-    IF expires <= fired.at THEN
+    IF fired.expires_at <= fired.at THEN
       INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                              delivery_key, accepted_at, expires_at, traceparent)
       VALUES (fired.alert_id, user_id, fired.alert_data, _expired_before_sending(),
-              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, fired.at, expires, fired.parent);
+              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, fired.at, fired.expires_at, fired.parent);
       RETURN _counted('expired');
     END IF;
     fired.lane := context.lane;
@@ -157,10 +175,7 @@ BEGIN
   END IF;
 
   WHILE fired.content_key IS NOT NULL OR fired.day_key IS NOT NULL LOOP
-    INSERT INTO dedup_keys (content_key, day_key, content_until, day_until, owner)
-    VALUES (fired.content_key, fired.day_key, fired.content_until, fired.day_until, fired.message_key)
-    ON CONFLICT DO NOTHING;
-    EXIT WHEN FOUND;
+    EXIT WHEN _reserve(fired, 'pgalert.dedup_keys');
     days := coalesce(days, ARRAY[fired.day_key]);
     held := _held(days, fired.content_key, fired.at);
     fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (held) ORDER BY place LIMIT 1);
@@ -183,12 +198,8 @@ BEGIN
       RETURN _counted('delivered');
     END IF;
   END IF;
-  INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
-                      content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-  VALUES (_outbox_slot(), fired.lane, _install_id(), fired.message_key, fired.alert_id, user_id, fired.priority,
-          fired.owed, fired.delivered,
-          fired.content_hash, fired.content_key, fired.day_key, fired.bytes, fired.at, fired.at, expires, fired.parent, fired.alert_data);
-  IF _drivers_asleep(fired.at_ms) THEN
+  queued := _enqueue(fired, '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}', _outbox_slot(), nextval('pgalert.message_id'), _install_id());
+  IF _drivers_asleep(_now_ms()) THEN
     PERFORM _wake_drivers();
   END IF;
   RETURN _counted('queued');

@@ -63,6 +63,12 @@ pub enum Error {
     InfiniteAttempt,
     #[error("the time of the next retry is out of range")]
     RetryOutOfRange,
+    #[error("could not serialize access due to concurrent update")]
+    ConcurrentInsert,
+    #[error("there is no column \"{column}\" where pgalert has put one")]
+    NotColumn { column: String },
+    #[error("the row is not one that pgalert has made")]
+    RowType,
 }
 
 impl Error {
@@ -96,6 +102,9 @@ impl Error {
             Error::InfiniteAttempt | Error::RetryOutOfRange => {
                 PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW
             }
+            Error::ConcurrentInsert => PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+            Error::NotColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            Error::RowType => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
         }
     }
 
@@ -141,6 +150,11 @@ impl Error {
             Error::RetryOutOfRange => {
                 "The last attempt and the delay lie beyond what a timestamp can hold.".into()
             }
+            Error::ConcurrentInsert => {
+                "Another transaction has fired the same since this one began.".into()
+            }
+            Error::NotColumn { .. } => "It is not there, or not in its place.".into(),
+            Error::RowType => "It is of another type.".into(),
         }
     }
 
@@ -187,6 +201,9 @@ impl Error {
             }
             Error::InfiniteAttempt => "Give the time at which the alert was last tried.",
             Error::RetryOutOfRange => "Shorten the delay in the retry schedule.",
+            Error::ConcurrentInsert => "The transaction might succeed if retried.",
+            Error::NotColumn { .. } => "A table of schema pgalert was changed by hand.",
+            Error::RowType => "This function is for pgalert's own functions.",
         }
         .into()
     }

@@ -1,12 +1,11 @@
 //! SQL functions that only `sql/` calls, but for those of reports and the aggregates. Like `api`, thin wrappers.
 
-use std::cell::Cell;
-
 use pgrx::datum::{Array, Interval, IntoDatum, Uuid};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{direct_function_call, name, pg_extern, pg_sys, VariadicArray};
+use pgrx::{name, pg_extern, pg_sys, VariadicArray};
 
+use crate::accept::{self, Queue, FIRED};
 use crate::admission::{self, Applicant, Verdict};
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
@@ -19,6 +18,7 @@ use crate::members;
 use crate::new_jsonb::NewJsonb;
 use crate::policy;
 use crate::row::{text_array, Row, RowType};
+use crate::sequence;
 use crate::snapshot::{self, Range, Snapshot};
 use crate::trace;
 
@@ -42,51 +42,32 @@ fn _enabled_channels(alert: Jsonb) -> Result<Vec<String>, ErrorReport> {
     Ok(alert::enabled(alert.text)?)
 }
 
-thread_local! {
-    static READING: RowType<21> = const {
-        RowType::new([
-            (c"at", pg_sys::TIMESTAMPTZOID),
-            (c"at_ms", pg_sys::INT8OID),
-            (c"alert_id", pg_sys::TEXTOID),
-            (c"alert_name", pg_sys::TEXTOID),
-            (c"priority", pg_sys::TEXTOID),
-            (c"channels", pg_sys::TEXTARRAYOID),
-            (c"owed", pg_sys::TEXTARRAYOID),
-            (c"content_hash", pg_sys::TEXTOID),
-            (c"expires_at", pg_sys::TEXTOID),
-            (c"parent", pg_sys::TEXTOID),
-            (c"message_key", pg_sys::UUIDOID),
-            (c"content_key", pg_sys::UUIDOID),
-            (c"day_key", pg_sys::UUIDOID),
-            (c"content_until", pg_sys::TIMESTAMPTZOID),
-            (c"day_until", pg_sys::TIMESTAMPTZOID),
-            (c"lane", pg_sys::INT2OID),
-            (c"in_app", pg_sys::BOOLOID),
-            (c"plain", pg_sys::BOOLOID),
-            (c"delivered", pg_sys::TEXTARRAYOID),
-            (c"alert_data", pg_sys::JSONBOID),
-            (c"bytes", pg_sys::INT4OID),
-        ])
-    };
-}
-
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
-fn _read_alert(
+#[allow(clippy::too_many_arguments)]
+fn _fire(
     alert: Option<Jsonb>,
     user_id: Option<&str>,
     message: Option<&str>,
     traceparent: Option<&str>,
-    settings_written: Option<pg_sys::Oid>,
-    first_use_seen: Option<pg_sys::Oid>,
+    directly: bool,
+    settings_written: pg_sys::Oid,
+    first_use_seen: pg_sys::Oid,
+    count_queued: pg_sys::Oid,
+    drivers_asleep_until: pg_sys::Oid,
+    dedup_keys: pg_sys::Oid,
+    partitions: Array<pg_sys::Oid>,
+    outbox_slot: pg_sys::Oid,
+    message_id: pg_sys::Oid,
+    install_id: Uuid,
 ) -> Result<Row, ErrorReport> {
     let firing = alert::read_firing(alert.map(|json| json.text), user_id, message)?;
     let policy = policy::builtin(&firing.priority);
     let channels = firing.channels.iter().map(String::as_str);
     let (delivered, owed): (Vec<&str>, Vec<&str>) = channels.partition(|name| *name == "inapp");
     let in_app = !delivered.is_empty();
-    let plain = settings_written.is_some_and(|sequence| last_value(sequence).is_none())
-        && first_use_seen.is_some_and(was_called)
+    let plain = sequence::last_value(settings_written).is_none()
+        && sequence::was_called(first_use_seen)
         && policy.is_some()
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
@@ -104,17 +85,18 @@ fn _read_alert(
     let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
     let time = |micros: i64| (micros - POSTGRES_EPOCH_MICROS).into_datum();
     let channels = if in_app { text_array(&firing.channels) } else { text_array(&owed) };
-    Ok(READING.with(|reading| {
-        reading.row([
+    FIRED.with(|row| {
+        let mut fired = row.fields([
             time(at),
-            (at / 1000).into_datum(),
             firing.alert_id.into_datum(),
+            user_id.into_datum(),
             firing.alert_name.into_datum(),
             firing.priority.into_datum(),
             channels,
             if in_app { text_array(&owed) } else { channels },
             firing.content_hash.into_datum(),
             firing.expires_at.into_datum(),
+            None,
             traceparent.and_then(trace::parent).into_datum(),
             uuid(keys::message_key()),
             uuid(content_key),
@@ -127,8 +109,20 @@ fn _read_alert(
             text_array(&delivered),
             alert_data.as_deref().into_datum(),
             alert_data.map(|data| (data.len() + pg_sys::VARHDRSZ) as i32).into_datum(),
-        ])
-    }))
+            false.into_datum(),
+            None,
+        ]);
+        let queue = Queue { dedup_keys, partitions, outbox_slot, message_id, install_id };
+        if plain && directly && !in_app && accept::accept(&fired, &queue)? {
+            sequence::next_value(count_queued);
+            let asleep =
+                sequence::last_value(drivers_asleep_until).is_none_or(|until| until > at / 1000);
+            fired.clear();
+            fired.set(c"accepted", true.into_datum());
+            fired.set(c"wake", asleep.into_datum());
+        }
+        Ok(row.of(fired))
+    })
 }
 
 /// The elements of a bulk call, in their order. builtin: its channels are known without a table.
@@ -218,25 +212,6 @@ fn _builtin_policies() -> TableIterator<
 #[pg_extern(volatile, parallel_safe)]
 fn _now_ms() -> i64 {
     now_micros() / 1000
-}
-
-/// None for a sequence that was not called.
-fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
-    // SAFETY: the function takes an OID, and raises an error for one that is not of a sequence.
-    unsafe { direct_function_call(pg_sys::pg_sequence_last_value, &[sequence.into_datum()]) }
-}
-
-thread_local! {
-    /// The last sequence that was seen to be called.
-    static CALLED: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
-}
-
-/// Of a sequence that stays called once it was: then this session need not look again.
-fn was_called(sequence: pg_sys::Oid) -> bool {
-    if CALLED.get() != Some(sequence) && last_value(sequence).is_some() {
-        CALLED.set(Some(sequence));
-    }
-    CALLED.get() == Some(sequence)
 }
 
 /// Microseconds since 1970.

@@ -1,7 +1,8 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal`, `told` and `aggregates` (the SQL functions), `jsonb`, `new_jsonb`, `row`, `stored`, `xid8` and the mapping of `error`.
+//! `api`, `internal`, `accept`, `told` and `aggregates` (the SQL functions), `insert`, `jsonb`, `new_jsonb`, `row`, `sequence`, `stored`, `xid8` and the mapping of `error`.
 //! What reads or writes tables is `sql/`.
 
+mod accept;
 mod admission;
 mod aggregates;
 mod alert;
@@ -13,6 +14,7 @@ mod day;
 mod delivery_counts;
 mod error;
 mod hash;
+mod insert;
 mod internal;
 mod json;
 mod jsonb;
@@ -23,6 +25,7 @@ mod outcomes;
 mod policy;
 mod reached;
 mod row;
+mod sequence;
 mod snapshot;
 mod stored;
 mod told;

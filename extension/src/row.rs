@@ -5,13 +5,15 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::ptr;
 
-use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::datum::{Datum, IntoDatum};
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
+use pgrx::datum::{Datum, FromDatum, IntoDatum};
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
+
+use crate::error::Error;
 
 /// Columns of a row, of types that are Postgres's own: those stay what they are for as long as the server runs.
 pub struct RowType<const N: usize> {
@@ -27,14 +29,56 @@ impl<const N: usize> RowType<N> {
 
     /// A row of these values, in the order of the columns; None is NULL.
     pub fn row(&self, values: [Option<pg_sys::Datum>; N]) -> Row {
-        let mut nulls = values.map(|value| value.is_none());
-        let mut datums = values.map(|value| value.unwrap_or(pg_sys::Datum::null()));
+        self.of(self.fields(values))
+    }
+
+    pub fn fields(&self, values: [Option<pg_sys::Datum>; N]) -> Fields<N> {
+        Fields {
+            columns: self.columns.map(|(name, _)| name),
+            nulls: values.map(|value| value.is_none()),
+            values: values.map(|value| value.unwrap_or(pg_sys::Datum::null())),
+        }
+    }
+
+    pub fn of(&self, mut fields: Fields<N>) -> Row {
         // SAFETY: the arrays are as long as the descriptor, and each datum is of the type of its column, as the caller says.
         unsafe {
-            let tuple =
-                pg_sys::heap_form_tuple(self.descriptor(), datums.as_mut_ptr(), nulls.as_mut_ptr());
+            let tuple = pg_sys::heap_form_tuple(
+                self.descriptor(),
+                fields.values.as_mut_ptr(),
+                fields.nulls.as_mut_ptr(),
+            );
             Row(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
         }
+    }
+
+    /// A row that was made here, with values that PL/pgSQL may have set since.
+    pub fn read(&self, row: RowArgument) -> Result<Fields<N>, Error> {
+        let descriptor = self.descriptor();
+        let (mut values, mut nulls) = ([pg_sys::Datum::null(); N], [true; N]);
+        // SAFETY: the row has its type with it; where that is this one, the arrays are as long as its columns.
+        unsafe {
+            let header = pg_sys::pg_detoast_datum(row.0.cast_mut_ptr())
+                .cast::<pg_sys::HeapTupleHeaderData>();
+            let made = (*header).t_choice.t_datum;
+            if made.datum_typeid != (*descriptor).tdtypeid
+                || made.datum_typmod != (*descriptor).tdtypmod
+            {
+                return Err(Error::RowType);
+            }
+            let mut tuple = pg_sys::HeapTupleData {
+                t_len: made.datum_len_ as u32 >> 2,
+                t_data: header,
+                ..Default::default()
+            };
+            pg_sys::heap_deform_tuple(
+                &raw mut tuple,
+                descriptor,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+        }
+        Ok(Fields { columns: self.columns.map(|(name, _)| name), values, nulls })
     }
 
     fn descriptor(&self) -> pg_sys::TupleDesc {
@@ -52,6 +96,32 @@ impl<const N: usize> RowType<N> {
             self.descriptor.set(descriptor);
         }
         self.descriptor.get()
+    }
+}
+
+/// The values of a row.
+pub struct Fields<const N: usize> {
+    columns: [&'static CStr; N],
+    values: [pg_sys::Datum; N],
+    nulls: [bool; N],
+}
+
+impl<const N: usize> Fields<N> {
+    /// None is NULL.
+    pub fn get(&self, column: &CStr) -> Option<pg_sys::Datum> {
+        let place = self.columns.iter().position(|name| *name == column)?;
+        (!self.nulls[place]).then_some(self.values[place])
+    }
+
+    pub fn set(&mut self, column: &CStr, value: Option<pg_sys::Datum>) {
+        if let Some(place) = self.columns.iter().position(|name| *name == column) {
+            self.nulls[place] = value.is_none();
+            self.values[place] = value.unwrap_or(pg_sys::Datum::null());
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.nulls = [true; N];
     }
 }
 
@@ -86,6 +156,38 @@ unsafe impl BoxRet for Row {
 // SAFETY: a datum of this type is a row.
 unsafe impl SqlTranslatable for Row {
     const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Row);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("record"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("record")));
+}
+
+/// A row that is an argument.
+#[derive(Clone, Copy)]
+pub struct RowArgument(pg_sys::Datum);
+
+impl FromDatum for RowArgument {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _type_oid: pg_sys::Oid,
+    ) -> Option<Self> {
+        (!is_null).then_some(RowArgument(datum))
+    }
+}
+
+// SAFETY: the functions of this argument are declared in `sql/`, STRICT and with type record.
+unsafe impl<'fcx> ArgAbi<'fcx> for RowArgument {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: of a STRICT function no argument is NULL.
+        let row = unsafe { arg.unbox_arg_using_from_datum() };
+        row.unwrap_or(RowArgument(pg_sys::Datum::null()))
+    }
+}
+
+// SAFETY: a datum of this type is a row.
+unsafe impl SqlTranslatable for RowArgument {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(RowArgument);
     const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
     const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("record"));
     const RETURN_SQL: Result<ReturnsRef, ReturnsError> =

@@ -8,8 +8,10 @@
 -- Most alerts are plain. With `directly` one that has nothing for the inbox is accepted here, if its keys are free: then it is in the
 -- outbox and counted, and beside `accepted` only `wake` is told: drivers may be asleep.
 CREATE FUNCTION _fire(alert jsonb, to_user text, message text, traceparent text, directly boolean,
-  settings_written regclass, first_use_seen regclass, count_queued regclass, drivers_asleep_until regclass,
-  dedup_keys regclass, partitions regclass[], outbox_slot regclass, message_ids regclass, install_id uuid,
+  settings_written regclass DEFAULT 'pgalert.settings_written', first_use_seen regclass DEFAULT 'pgalert.first_use_seen',
+  count_queued regclass DEFAULT 'pgalert.count_queued', drivers_asleep_until regclass DEFAULT 'pgalert.drivers_asleep_until',
+  dedup_keys regclass DEFAULT 'pgalert.dedup_keys', partitions regclass[] DEFAULT '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}',
+  outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id(),
   OUT at timestamptz, OUT alert_id text, OUT user_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT owed text[],
   OUT content_hash text, OUT expires text, OUT expires_at timestamptz, OUT parent text, OUT message_key uuid, OUT content_key uuid,
   OUT day_key uuid, OUT content_until timestamptz, OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean,
@@ -100,11 +102,12 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 
 -- Reserves the content and the day of a firing with a row of dedup_keys; false where one of them is held.
-CREATE FUNCTION _reserve(fired record, dedup_keys regclass) RETURNS boolean
+CREATE FUNCTION _reserve(fired record, dedup_keys regclass DEFAULT 'pgalert.dedup_keys') RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_wrapper';
 
 -- Gives a firing its row of the outbox, in the partition of its slot.
-CREATE FUNCTION _enqueue(fired record, partitions regclass[], slot smallint, message_id bigint, install_id uuid) RETURNS boolean
+CREATE FUNCTION _enqueue(fired record, partitions regclass[] DEFAULT '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}',
+  slot smallint DEFAULT _outbox_slot(), message_id bigint DEFAULT nextval('pgalert.message_id'), install_id uuid DEFAULT _install_id()) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_enqueue_wrapper';
 
 CREATE FUNCTION _counted(status text) RETURNS text
@@ -138,9 +141,7 @@ DECLARE
   verdict text;
   queued  boolean;
 BEGIN
-  fired := _fire(alert, user_id, message, traceparent, dedup_window IS NULL,
-                 'pgalert.settings_written', 'pgalert.first_use_seen', 'pgalert.count_queued', 'pgalert.drivers_asleep_until',
-                 'pgalert.dedup_keys', '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}', 'pgalert.outbox_slot', 'pgalert.message_id', _install_id());
+  fired := _fire(alert, user_id, message, traceparent, directly => dedup_window IS NULL);
   IF fired.accepted THEN
     IF fired.wake THEN
       PERFORM _wake_drivers();
@@ -175,7 +176,7 @@ BEGIN
   END IF;
 
   WHILE fired.content_key IS NOT NULL OR fired.day_key IS NOT NULL LOOP
-    EXIT WHEN _reserve(fired, 'pgalert.dedup_keys');
+    EXIT WHEN _reserve(fired);
     days := coalesce(days, ARRAY[fired.day_key]);
     held := _held(days, fired.content_key, fired.at);
     fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (held) ORDER BY place LIMIT 1);
@@ -198,7 +199,7 @@ BEGIN
       RETURN _counted('delivered');
     END IF;
   END IF;
-  queued := _enqueue(fired, '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}', _outbox_slot(), nextval('pgalert.message_id'), _install_id());
+  queued := _enqueue(fired);
   IF _drivers_asleep(_now_ms()) THEN
     PERFORM _wake_drivers();
   END IF;

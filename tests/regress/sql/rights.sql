@@ -137,7 +137,7 @@ CREATE FUNCTION evil.length(text) RETURNS integer LANGUAGE sql AS 'SELECT evil.h
 CREATE FUNCTION evil.array_remove(text[], text) RETURNS text[] LANGUAGE sql AS 'SELECT evil.hijacked()::text::text[]';
 CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT evil.hijacked()::text::timestamptz';
 CREATE FUNCTION evil._check_text(text, text, integer) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
-CREATE FUNCTION evil._read_alert(jsonb, text, text, text, regclass, regclass) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
+CREATE FUNCTION evil._fire(alert jsonb, to_user text, message text, traceparent text, directly boolean) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
 CREATE FUNCTION evil._now_ms() RETURNS bigint LANGUAGE sql AS 'SELECT evil.hijacked()::text::bigint';
 CREATE FUNCTION evil._class_seconds(smallint) RETURNS double precision LANGUAGE sql AS 'SELECT evil.hijacked()::text::double precision';
 CREATE FUNCTION evil.less(smallint, numeric) RETURNS numeric LANGUAGE sql AS 'SELECT evil.hijacked()::text::numeric';

@@ -6,7 +6,7 @@
 CREATE FUNCTION differs(alert jsonb, message text DEFAULT 'It is "30"', user_id text DEFAULT 'ü1') RETURNS boolean LANGUAGE sql AS $$
   SELECT NOT record_image_eq(ROW(r.alert_data), ROW(alert || jsonb_build_object('message', message, 'user_id', user_id)))
          OR r.bytes <> pg_column_size(alert || jsonb_build_object('message', message, 'user_id', user_id))
-  FROM pgalert._read_alert(alert, user_id, message, NULL, NULL, NULL) r
+  FROM pgalert._fire(alert, user_id, message, NULL, directly => false) r
 $$;
 
 -- 1
@@ -25,7 +25,7 @@ SELECT differs(jsonb_build_object('id', 1, 'long', repeat('x', 100000))) AS diff
 -- 2
 SELECT alert, differs(alert) AS different, r.alert_data
 FROM unnest(ARRAY['{"id": 1, "message": {"a": [1]}}', '{"id": 1, "user_id": 5}', '{"id": 1, "user_id": "x", "message": null, "z": true}']::jsonb[]) alert,
-     pgalert._read_alert(alert, 'u', 'm', NULL, NULL, NULL) r;
+     pgalert._fire(alert, 'u', 'm', NULL, directly => false) r;
 
 -- 3
 SELECT pgalert.deliver_alert('{"id": 1, "channels": ["email"], "rows": [[1.50, "a"], {"b": null}]}', 'single', 'm'),

@@ -101,13 +101,14 @@ CREATE FUNCTION _expired_before_sending() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 
--- Reserves the content and the day of a firing with a row of dedup_keys; false where one of them is held.
-CREATE FUNCTION _reserve(fired record, dedup_keys regclass DEFAULT 'pgalert.dedup_keys') RETURNS boolean
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_wrapper';
+-- Reserves the content and the day of what _fire has read, with a row of dedup_keys; false where one of them is held.
+CREATE FUNCTION _reserve_keys(fired record, dedup_keys regclass DEFAULT 'pgalert.dedup_keys') RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_keys_wrapper';
 
--- Gives a firing its row of the outbox, in the partition of its slot.
+-- Puts its message into the outbox.
 CREATE FUNCTION _enqueue(fired record, partitions regclass[] DEFAULT '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}',
-  slot smallint DEFAULT _outbox_slot(), message_id bigint DEFAULT nextval('pgalert.message_id'), install_id uuid DEFAULT _install_id()) RETURNS boolean
+  outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id())
+RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_enqueue_wrapper';
 
 CREATE FUNCTION _counted(status text) RETURNS text
@@ -176,7 +177,7 @@ BEGIN
   END IF;
 
   WHILE fired.content_key IS NOT NULL OR fired.day_key IS NOT NULL LOOP
-    EXIT WHEN _reserve(fired);
+    EXIT WHEN _reserve_keys(fired);
     days := coalesce(days, ARRAY[fired.day_key]);
     held := _held(days, fired.content_key, fired.at);
     fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (held) ORDER BY place LIMIT 1);

@@ -118,6 +118,17 @@ CREATE FUNCTION _admit(asked boolean[], content_keys uuid[], day_keys uuid[], da
   OUT verdicts integer[], OUT reserved_contents uuid[], OUT reserved_days uuid[])
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_admit_wrapper';
 
+-- Reserves keys, those of days before those of contents, each in their order. NULL is none. Raises 23505 where another has one of them.
+CREATE FUNCTION _reserve_all(day_keys uuid[], day_until timestamptz, content_keys uuid[], content_until timestamptz[], owners uuid[],
+  dedup_keys regclass DEFAULT 'pgalert.dedup_keys') RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_reserve_all_wrapper';
+
+-- Puts the messages of admitted firings into the outbox, but for those that are only for the inbox; returns how many.
+CREATE FUNCTION _enqueue_all(firings firing[], verdicts integer[], day_keys uuid[], at timestamptz,
+  partitions regclass[] DEFAULT '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}',
+  outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id()) RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_enqueue_all_wrapper';
+
 -- Decides, and reserves the keys of what is admitted. day_keys: of each firing the one that it has reserved.
 CREATE FUNCTION _reserve(call bulk_call, at timestamptz, OUT verdicts integer[], OUT day_keys uuid[])
 LANGUAGE plpgsql VOLATILE
@@ -139,12 +150,7 @@ BEGIN
       IF some_expired THEN
         PERFORM _free_expired(admitted.reserved_days, admitted.reserved_contents, at);
       END IF;
-      INSERT INTO dedup_keys (day_key, day_until, owner)
-      SELECT k.key, call.day_until, k.owner FROM unnest(admitted.reserved_days, call.message_keys) AS k (key, owner)
-      WHERE k.key IS NOT NULL ORDER BY k.key;
-      INSERT INTO dedup_keys (content_key, content_until, owner)
-      SELECT k.key, k.until, k.owner FROM unnest(admitted.reserved_contents, call.content_until, call.message_keys) AS k (key, until, owner)
-      WHERE k.key IS NOT NULL ORDER BY k.key;
+      PERFORM _reserve_all(admitted.reserved_days, call.day_until, admitted.reserved_contents, call.content_until, call.message_keys);
       verdicts := admitted.verdicts;
       day_keys := admitted.reserved_days;
       RETURN;
@@ -212,17 +218,7 @@ BEGIN
     PERFORM _next_segment(deliveries);
   END IF;
 
-  INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, delivered_channels,
-                      content_hash, content_key, day_key, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
-  SELECT (SELECT _outbox_slot()), f.lane, _install_id(), f.message_key, f.alert_id, f.user_id, f.priority,
-         array_remove(f.channels, 'inapp'), CASE WHEN 'inapp' = ANY (f.channels) THEN '{inapp}' ELSE '{}' END::text[],
-         f.content_hash, f.content_key, f.day_key, pg_column_size(f.alert_data), started, started,
-         f.expires_at, f.traceparent, f.alert_data
-  FROM unnest(firings, day_keys)
-    AS f (ordinal, ended, message_key, alert_id, alert_name, user_id, message, priority, lane, channels, content_hash, content_key, expires_at,
-          traceparent, alert_data, day_key)
-  WHERE verdicts[f.ordinal] = 0 AND f.channels <> '{inapp}';
-  IF FOUND THEN
+  IF _enqueue_all(firings, verdicts, day_keys, started) > 0 THEN
     PERFORM _wake_drivers();
   END IF;
 

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::ptr;
 
+use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 
 use crate::error::Error;
@@ -13,8 +14,15 @@ pub struct Target {
     table: pg_sys::Relation,
     result: *mut pg_sys::ResultRelInfo,
     state: *mut pg_sys::EState,
-    row: *mut pg_sys::TupleTableSlot,
+    /// Made as they are needed.
+    rows: Vec<*mut pg_sys::TupleTableSlot>,
 }
+
+/// A row's values, in the order of the table's columns, of which the others are NULL.
+pub type Values<'a, const N: usize> = [(&'a CStr, Option<pg_sys::Datum>); N];
+
+/// Rows that go into the table at once, as COPY has them.
+const BATCH: usize = 100;
 
 /// Opens a table, locks it as INSERT does, and closes it when `insert` has put its rows.
 pub fn into<T>(
@@ -37,58 +45,95 @@ impl Target {
             pg_sys::PreventCommandIfParallelMode(c"INSERT".as_ptr());
             let table = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
             check_privilege(table);
-            let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
+            let result: *mut pg_sys::ResultRelInfo =
+                pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
             pg_sys::InitResultRelInfo(result, table, 0, ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(result, true);
             let state = pg_sys::CreateExecutorState();
             (*state).es_output_cid = pg_sys::GetCurrentCommandId(true);
             (*state).es_snapshot = pg_sys::GetActiveSnapshot();
-            let kind = &raw const pg_sys::TTSOpsVirtual;
-            let row = pg_sys::MakeSingleTupleTableSlot((*table).rd_att, kind);
-            Self { table, result, state, row }
+            // Where triggers look for it.
+            (*state).es_opened_result_relations = pg_sys::lappend(ptr::null_mut(), result.cast());
+            Self { table, result, state, rows: vec![] }
         }
     }
 
     unsafe fn close(self) {
         unsafe {
-            pg_sys::ExecDropSingleTupleTableSlot(self.row);
+            for row in self.rows {
+                pg_sys::ExecDropSingleTupleTableSlot(row);
+            }
+            pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::FreeExecutorState(self.state);
             pg_sys::table_close(self.table, pg_sys::NoLock as i32); // locked until the transaction ends
         }
     }
 
-    /// Inserts a row of these values, given in the order of the table's columns, of which the others are NULL. The table is no
-    /// partitioned one; of partitions the caller has found the right one. Triggers for each row are fired.
-    pub fn put(&mut self, values: &[(&CStr, Option<pg_sys::Datum>)]) -> Result<(), Error> {
+    /// Inserts rows, many at once. The table is no partitioned one; of partitions the caller has found the right one. Triggers for
+    /// each row are fired. Returns how many rows there were.
+    pub fn put_all<'a, const N: usize>(
+        &mut self,
+        rows: impl Iterator<Item = Result<Values<'a, N>, Error>>,
+    ) -> Result<i64, Error> {
+        let (mut waiting, mut inserted) = (0, 0);
         // SAFETY: open() has made what is needed.
         unsafe {
-            self.fill(values)?;
-            if (*self.result).ri_TrigDesc.is_null() {
-                self.check_constraints();
-                pg_sys::simple_table_tuple_insert(self.table, self.row);
-                self.put_index_entries(false);
-            } else {
-                pg_sys::AfterTriggerBeginQuery();
-                pg_sys::ExecSimpleRelationInsert(self.result, self.state, self.row);
-                pg_sys::AfterTriggerEndQuery(self.state);
+            for row in rows {
+                let row = self.fill(waiting, &row?)?;
+                if (*self.result).ri_TrigDesc.is_null() {
+                    self.check_constraints(row);
+                    waiting += 1;
+                } else {
+                    pg_sys::AfterTriggerBeginQuery();
+                    pg_sys::ExecSimpleRelationInsert(self.result, self.state, row);
+                    pg_sys::AfterTriggerEndQuery(self.state);
+                }
+                inserted += 1;
+                if waiting == BATCH {
+                    self.write(waiting);
+                    waiting = 0;
+                }
             }
+            self.write(waiting);
         }
-        Ok(())
+        Ok(inserted)
+    }
+
+    /// SAFETY: as many rows were filled, and checked.
+    unsafe fn write(&mut self, rows: usize) {
+        unsafe {
+            let command = (*self.state).es_output_cid;
+            let table = self.table;
+            match rows {
+                0 => {}
+                1 => pg_sys::simple_table_tuple_insert(table, self.rows[0]),
+                _ => PgMemoryContexts::For(self.row_memory()).switch_to(|_| {
+                    let slots = self.rows.as_mut_ptr();
+                    let null = ptr::null_mut();
+                    pg_sys::table_multi_insert(table, slots, rows as i32, command, 0, null)
+                }),
+            }
+            for place in 0..rows {
+                self.put_index_entries(self.rows[place], false);
+            }
+            pg_sys::MemoryContextReset(self.row_memory());
+        }
+    }
+
+    unsafe fn row_memory(&mut self) -> pg_sys::MemoryContext {
+        unsafe { (*pg_sys::MakePerTupleExprContext(self.state)).ecxt_per_tuple_memory }
     }
 
     /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one.
     /// Fires no triggers.
-    pub fn put_unless_held(
-        &mut self,
-        values: &[(&CStr, Option<pg_sys::Datum>)],
-    ) -> Result<bool, Error> {
+    pub fn put_unless_held<const N: usize>(&mut self, values: &Values<N>) -> Result<bool, Error> {
         // SAFETY: as above. A token is released, or the transaction ends.
         unsafe {
-            self.fill(values)?;
-            self.check_constraints();
+            let row = self.fill(0, values)?;
+            self.check_constraints(row);
             loop {
-                if let Some(holder) = self.holder() {
+                if let Some(holder) = self.holder(row) {
                     return if self.sees(holder) {
                         Ok(false)
                     } else {
@@ -97,11 +142,10 @@ impl Target {
                 }
                 let xid = pg_sys::GetCurrentTransactionId();
                 let token = pg_sys::SpeculativeInsertionLockAcquire(xid);
-                let command = (*self.state).es_output_cid;
-                let (table, row) = (self.table, self.row);
+                let (table, command) = (self.table, (*self.state).es_output_cid);
                 let null = ptr::null_mut();
                 pg_sys::table_tuple_insert_speculative(table, row, command, 0, null, token);
-                let taken = self.put_index_entries(true);
+                let taken = self.put_index_entries(row, true);
                 pg_sys::table_tuple_complete_speculative(table, row, token, !taken);
                 pg_sys::SpeculativeInsertionLockRelease(xid);
                 if !taken {
@@ -111,40 +155,54 @@ impl Target {
         }
     }
 
-    unsafe fn fill(&mut self, values: &[(&CStr, Option<pg_sys::Datum>)]) -> Result<(), Error> {
+    /// The row of that place, with these values.
+    unsafe fn fill(
+        &mut self,
+        place: usize,
+        values: &[(&CStr, Option<pg_sys::Datum>)],
+    ) -> Result<*mut pg_sys::TupleTableSlot, Error> {
         unsafe {
-            pg_sys::ExecClearTuple(self.row);
+            let descriptor = (*self.table).rd_att;
+            if place == self.rows.len() {
+                let kind = &raw const pg_sys::TTSOpsVirtual;
+                self.rows.push(pg_sys::MakeSingleTupleTableSlot(descriptor, kind));
+            }
+            let row = self.rows[place];
+            pg_sys::ExecClearTuple(row);
             let mut values = values.iter().peekable();
-            for place in 0..(*(*self.table).rd_att).natts as usize {
-                let name = (*attribute((*self.table).rd_att, place)).attname.data.as_ptr();
+            for column in 0..(*descriptor).natts as usize {
+                let name = (*attribute(descriptor, column)).attname.data.as_ptr();
                 let given = values.next_if(|(column, _)| *column == CStr::from_ptr(name));
                 let value = given.and_then(|(_, value)| *value);
-                *(*self.row).tts_values.add(place) = value.unwrap_or(pg_sys::Datum::null());
-                *(*self.row).tts_isnull.add(place) = value.is_none();
+                *(*row).tts_values.add(column) = value.unwrap_or(pg_sys::Datum::null());
+                *(*row).tts_isnull.add(column) = value.is_none();
             }
             if let Some((column, _)) = values.next() {
                 return Err(Error::NotColumn { column: column.to_string_lossy().into() });
             }
-            pg_sys::ExecStoreVirtualTuple(self.row);
-            Ok(())
+            Ok(pg_sys::ExecStoreVirtualTuple(row))
         }
     }
 
-    unsafe fn check_constraints(&mut self) {
+    unsafe fn check_constraints(&mut self, row: *mut pg_sys::TupleTableSlot) {
         unsafe {
             if !(*(*self.table).rd_att).constr.is_null() {
-                pg_sys::ExecConstraints(self.result, self.row, self.state);
+                pg_sys::ExecConstraints(self.result, row, self.state);
             }
         }
     }
 
     /// True where another has taken one of the keys since the look; otherwise a key that is taken is an error.
-    unsafe fn put_index_entries(&mut self, speculative: bool) -> bool {
+    unsafe fn put_index_entries(
+        &mut self,
+        row: *mut pg_sys::TupleTableSlot,
+        speculative: bool,
+    ) -> bool {
         let mut taken = false;
         unsafe {
             pg_sys::ExecInsertIndexTuples(
                 self.result,
-                self.row,
+                row,
                 self.state,
                 false,
                 speculative,
@@ -158,16 +216,19 @@ impl Target {
     }
 
     /// The row that holds one of the keys.
-    unsafe fn holder(&mut self) -> Option<pg_sys::ItemPointerData> {
+    unsafe fn holder(
+        &mut self,
+        row: *mut pg_sys::TupleTableSlot,
+    ) -> Option<pg_sys::ItemPointerData> {
         let mut holder = pg_sys::ItemPointerData::default();
         let free = unsafe {
             pg_sys::ExecCheckIndexConstraints(
                 self.result,
-                self.row,
+                row,
                 self.state,
                 &raw mut holder,
                 #[cfg(feature = "pg18")]
-                &raw mut (*self.row).tts_tid, // invalid: it lies nowhere yet
+                &raw mut (*row).tts_tid, // invalid: it lies nowhere yet
                 ptr::null_mut(),
             )
         };

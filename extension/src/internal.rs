@@ -5,7 +5,7 @@ use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{name, pg_extern, pg_sys, VariadicArray};
 
-use crate::accept::{self, Queue, FIRED};
+use crate::accept::{self, Outbox, FIRED};
 use crate::admission::{self, Applicant, Verdict};
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
@@ -58,7 +58,7 @@ fn _fire(
     dedup_keys: pg_sys::Oid,
     partitions: Array<pg_sys::Oid>,
     outbox_slot: pg_sys::Oid,
-    message_id: pg_sys::Oid,
+    message_ids: pg_sys::Oid,
     install_id: Uuid,
 ) -> Result<Row, ErrorReport> {
     let firing = alert::read_firing(alert.map(|json| json.text), user_id, message)?;
@@ -112,8 +112,8 @@ fn _fire(
             false.into_datum(),
             None,
         ]);
-        let queue = Queue { dedup_keys, partitions, outbox_slot, message_id, install_id };
-        if plain && directly && !in_app && accept::accept(&fired, &queue)? {
+        let outbox = Outbox { partitions, slot: outbox_slot, message_ids, install_id };
+        if plain && directly && !in_app && accept::accept(&fired, dedup_keys, &outbox)? {
             sequence::next_value(count_queued);
             let asleep =
                 sequence::last_value(drivers_asleep_until).is_none_or(|until| until > at / 1000);

@@ -6,12 +6,12 @@ use std::ffi::CStr;
 use std::ptr;
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
-use pgrx::datum::{Datum, FromDatum, IntoDatum};
+use pgrx::datum::{Datum, FromDatum, IntoDatum, UnboxDatum};
 use pgrx::memcxt::PgMemoryContexts;
-use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
+use pgrx::{pg_sys, PgTupleDesc};
 
 use crate::error::Error;
 
@@ -55,30 +55,17 @@ impl<const N: usize> RowType<N> {
     /// A row that was made here, with values that PL/pgSQL may have set since.
     pub fn read(&self, row: RowArgument) -> Result<Fields<N>, Error> {
         let descriptor = self.descriptor();
-        let (mut values, mut nulls) = ([pg_sys::Datum::null(); N], [true; N]);
-        // SAFETY: the row has its type with it; where that is this one, the arrays are as long as its columns.
+        // SAFETY: the row has its type with it; where that is this one, it has its columns.
         unsafe {
-            let header = pg_sys::pg_detoast_datum(row.0.cast_mut_ptr())
-                .cast::<pg_sys::HeapTupleHeaderData>();
-            let made = (*header).t_choice.t_datum;
-            if made.datum_typeid != (*descriptor).tdtypeid
-                || made.datum_typmod != (*descriptor).tdtypmod
+            let row = row.header();
+            let made = (*row).t_choice.t_datum;
+            if (made.datum_typeid, made.datum_typmod)
+                != ((*descriptor).tdtypeid, (*descriptor).tdtypmod)
             {
                 return Err(Error::RowType);
             }
-            let mut tuple = pg_sys::HeapTupleData {
-                t_len: made.datum_len_ as u32 >> 2,
-                t_data: header,
-                ..Default::default()
-            };
-            pg_sys::heap_deform_tuple(
-                &raw mut tuple,
-                descriptor,
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
+            Ok(Fields::deform(row, descriptor, self.columns.map(|(name, _)| name)))
         }
-        Ok(Fields { columns: self.columns.map(|(name, _)| name), values, nulls })
     }
 
     fn descriptor(&self) -> pg_sys::TupleDesc {
@@ -107,6 +94,27 @@ pub struct Fields<const N: usize> {
 }
 
 impl<const N: usize> Fields<N> {
+    /// SAFETY: the row is of the descriptor, which has these columns.
+    unsafe fn deform(
+        row: pg_sys::HeapTupleHeader,
+        descriptor: pg_sys::TupleDesc,
+        columns: [&'static CStr; N],
+    ) -> Self {
+        let (mut values, mut nulls) = ([pg_sys::Datum::null(); N], [true; N]);
+        unsafe {
+            let length = pgrx::varsize_any(row.cast()) as u32;
+            let mut tuple =
+                pg_sys::HeapTupleData { t_len: length, t_data: row, ..Default::default() };
+            pg_sys::heap_deform_tuple(
+                &raw mut tuple,
+                descriptor,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+        }
+        Self { columns, values, nulls }
+    }
+
     /// None is NULL.
     pub fn get(&self, column: &CStr) -> Option<pg_sys::Datum> {
         let place = self.columns.iter().position(|name| *name == column)?;
@@ -173,6 +181,39 @@ impl FromDatum for RowArgument {
         _type_oid: pg_sys::Oid,
     ) -> Option<Self> {
         (!is_null).then_some(RowArgument(datum))
+    }
+}
+
+impl RowArgument {
+    /// Of a type that `sql/` declares with these columns.
+    pub fn named<const N: usize>(self, columns: [&'static CStr; N]) -> Result<Fields<N>, Error> {
+        // SAFETY: the row has its type with it.
+        unsafe {
+            let row = self.header();
+            let made = (*row).t_choice.t_datum;
+            let descriptor = pg_sys::lookup_rowtype_tupdesc(made.datum_typeid, made.datum_typmod);
+            let descriptor = PgTupleDesc::from_pg(descriptor);
+            if descriptor.len() != N {
+                return Err(Error::RowType);
+            }
+            Ok(Fields::deform(row, descriptor.as_ptr(), columns))
+        }
+    }
+
+    unsafe fn header(self) -> pg_sys::HeapTupleHeader {
+        unsafe { pg_sys::pg_detoast_datum(self.0.cast_mut_ptr()).cast() }
+    }
+}
+
+// SAFETY: a row is passed as it is.
+unsafe impl UnboxDatum for RowArgument {
+    type As<'src> = RowArgument;
+
+    unsafe fn unbox<'src>(datum: Datum<'src>) -> Self::As<'src>
+    where
+        Self: 'src,
+    {
+        RowArgument(datum.sans_lifetime())
     }
 }
 

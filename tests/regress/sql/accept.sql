@@ -1,0 +1,104 @@
+-- How an alert that is accepted is written: not by INSERT, and yet as INSERT would.
+--    1. Its row is of the transaction, not of the savepoint in which it is fired; it is seen by what the transaction does next.
+--    2. Every way of firing leaves the same row: alone, among many, and where there is more to look up.
+--    3. Triggers for each row of the outbox are fired, and may change the row.
+--    4. A transaction that may only read is refused, and takes no id.
+--    5. Constraints hold. Where a table was changed by hand, the error names the column.
+--    6. Functions that only pgalert's own call refuse what is none of their rows.
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/include/begin.sql
+CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
+  SELECT jsonb_build_object('id', id, 'name', 'Disk', 'channels', '["email"]'::jsonb) || more
+$$;
+CREATE FUNCTION pg_temp.bulk(id text, more jsonb DEFAULT '{}', user_id text DEFAULT 'many') RETURNS text LANGUAGE sql AS $$
+  SELECT status FROM deliver_alerts(ARRAY[jsonb_build_object('alert', pg_temp.alert(id, more), 'user_id', user_id, 'message', id)])
+$$;
+CREATE FUNCTION pg_temp.fire(id text, user_id text, more jsonb DEFAULT '{}', dedup_window interval DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+  SELECT deliver_alert(pg_temp.alert(id, more), user_id, id, dedup_window)
+$$;
+SELECT pg_temp.fire('first', 'one'), setval('settings_written', 1, false) AS nothing_is_set;
+SELECT pg_temp.fire('second', 'one');
+SELECT plain FROM _fire(pg_temp.alert('third'), 'one', 'm', NULL, directly => false);
+
+-- 1
+BEGIN;
+SAVEPOINT a;
+SELECT pg_temp.fire('saved', 'one'), pg_temp.bulk('saved');
+SAVEPOINT b;
+SELECT pg_temp.fire('saved', 'two', '{"expires_at": "2999-01-01"}');
+SELECT user_id, xid = pg_current_xact_id() AS of_the_transaction, outbox.xmin::text = xid::text AS of_no_savepoint FROM outbox WHERE alert_id = 'saved' ORDER BY user_id;
+SELECT pg_temp.fire('saved', 'one') AS again, pg_temp.bulk('saved') AS again_among_many;
+ROLLBACK TO b;
+RELEASE a;
+COMMIT;
+SELECT pg_temp.fire('saved', 'one') AS kept, pg_temp.fire('saved', 'two') AS rolled_back;
+
+-- 2
+SELECT pg_temp.fire('alike', 'one'), pg_temp.bulk('alike', user_id => 'two');
+SELECT pg_temp.fire('alike', 'three', dedup_window => '24 hours');
+SELECT count(*) AS messages, count(DISTINCT to_jsonb(o) - ARRAY['message_id', 'xid', 'delivery_key', 'user_id', 'content_hash', 'content_key', 'day_key', 'accepted_at', 'enqueued_at', 'bytes', 'alert_data']
+                                            || jsonb_build_object('data', o.alert_data - 'user_id', 'at_once', accepted_at = enqueued_at)) AS kinds,
+       count(DISTINCT message_id) AS message_ids, bool_and(bytes - pg_column_size(alert_data) BETWEEN 0 AND 3) AS sized
+FROM outbox o WHERE alert_id = 'alike';
+SELECT count(*) AS keys, bool_and(k.content_until - o.accepted_at = '24 hours') AS held_for_a_day
+FROM outbox o JOIN dedup_keys k ON k.content_key = o.content_key AND k.owner = o.delivery_key WHERE alert_id = 'alike';
+SELECT pg_temp.bulk('both', '{"channels": ["inapp", "email", "sms"]}'), pg_temp.fire('both', 'one', '{"channels": ["inapp", "email", "sms"]}');
+SELECT user_id, channels, delivered_channels FROM outbox WHERE alert_id = 'both' ORDER BY user_id;
+SELECT count(*) FROM deliver_alerts(ARRAY(SELECT jsonb_build_object('alert', pg_temp.alert('hundreds-' || i), 'user_id', 'many', 'message', 'm' || i) FROM generate_series(1, 250) i)) WHERE status = 'queued';
+SELECT count(*) AS messages, count(DISTINCT o.message_id) AS message_ids, count(k) AS with_content, count(d) AS with_day
+FROM outbox o LEFT JOIN dedup_keys k ON k.content_key = o.content_key AND k.owner = o.delivery_key
+LEFT JOIN dedup_keys d ON d.day_key = o.day_key AND d.owner = o.delivery_key WHERE alert_id LIKE 'hundreds-%';
+
+-- 3
+CREATE TABLE public.written (alert_id text, priority text);
+CREATE FUNCTION pg_temp.shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.priority := upper(NEW.priority); RETURN NEW; END $$;
+CREATE FUNCTION pg_temp.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.written VALUES (NEW.alert_id, NEW.priority); RETURN NULL; END $$;
+GRANT INSERT ON public.written TO pgalert_owner;
+DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO pgalert_owner', (SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema())); END $$;
+CREATE TRIGGER shout BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION pg_temp.shout();
+CREATE TRIGGER note AFTER INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION pg_temp.note();
+SELECT pg_temp.fire('seen', 'one'), pg_temp.bulk('seen-among-many'), pg_temp.fire('seen-too', 'one', dedup_window => '1 hour');
+SELECT w.alert_id, w.priority, o.priority AS kept FROM public.written w JOIN outbox o USING (alert_id) ORDER BY alert_id COLLATE "C";
+DROP TRIGGER shout ON outbox;
+DROP TRIGGER note ON outbox;
+
+-- 4
+BEGIN READ ONLY;
+SELECT pg_temp.fire('read', 'one');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT pg_temp.bulk('read');
+ROLLBACK;
+
+-- 5
+\set VERBOSITY terse
+BEGIN;
+ALTER TABLE outbox ADD CHECK (user_id <> 'nobody');
+SELECT pg_temp.fire('checked', 'nobody');
+ROLLBACK;
+BEGIN;
+ALTER TABLE outbox ADD CHECK (user_id <> 'nobody');
+SELECT pg_temp.bulk('checked', user_id => 'nobody');
+ROLLBACK;
+BEGIN;
+\set VERBOSITY default
+ALTER TABLE outbox RENAME COLUMN bytes TO size;
+SELECT pg_temp.fire('renamed', 'one');
+ROLLBACK;
+BEGIN;
+ALTER TABLE dedup_keys DROP COLUMN owner CASCADE;
+SELECT pg_temp.fire('renamed', 'one');
+ROLLBACK;
+\set VERBOSITY default
+SELECT count(*) AS of_these_nothing FROM outbox WHERE alert_id IN ('read', 'checked', 'renamed');
+
+-- 6
+SELECT _reserve_keys(ROW(1, 'x'));
+SELECT _enqueue(ROW(1, 'x'));
+SELECT _enqueue(r) FROM (SELECT 1 AS slot, 'x' AS lane) r;
+SELECT _enqueue_all(ARRAY[NULL]::firing[], '{0}', '{NULL}', now());
+SELECT _enqueue_all(ARRAY[NULL]::firing[], '{1}', '{NULL}', now()) AS nothing_admitted;
+SELECT _reserve_all('{}', now(), '{}', '{}', '{}', 'pg_class');
+SET ROLE pgalert_producer;
+SELECT _fire('{}', 'u', 'm', NULL, true);
+RESET ROLE;

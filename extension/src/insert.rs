@@ -269,7 +269,7 @@ unsafe fn name_of<'a>(table: pg_sys::Relation) -> &'a CStr {
 /// Its functions are their owner's alone; this is the second lock.
 unsafe fn check_privilege(table: pg_sys::Relation) {
     unsafe {
-        let insert = pg_sys::ACL_INSERT.into();
+        let insert = pg_sys::ACL_INSERT as pg_sys::AclMode;
         let may = pg_sys::pg_class_aclcheck((*table).rd_id, pg_sys::GetUserId(), insert);
         if may != pg_sys::AclResult::ACLCHECK_OK {
             let kind = pg_sys::ObjectType::OBJECT_TABLE;

@@ -39,7 +39,7 @@ fn _builtin_channels() -> Vec<&'static str> {
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _enabled_channels(alert: Jsonb) -> Result<Vec<String>, ErrorReport> {
-    Ok(alert::enabled(alert.text)?)
+    Ok(alert::enabled(alert.value()?)?)
 }
 
 thread_local! {
@@ -80,10 +80,10 @@ fn _read_alert(
     settings_written: Option<pg_sys::Oid>,
     first_use_seen: Option<pg_sys::Oid>,
 ) -> Result<Row, ErrorReport> {
-    let firing = alert::read_firing(alert.map(|json| json.text), user_id, message)?;
-    let policy = policy::builtin(&firing.priority);
-    let channels = firing.channels.iter().map(String::as_str);
-    let (delivered, owed): (Vec<&str>, Vec<&str>) = channels.partition(|name| *name == "inapp");
+    let firing = alert::read_firing(alert.map(Jsonb::value).transpose()?, user_id, message)?;
+    let policy = policy::builtin(firing.priority);
+    let (delivered, owed): (Vec<&str>, Vec<&str>) =
+        firing.channels.iter().partition(|name| **name == "inapp");
     let in_app = !delivered.is_empty();
     let plain = settings_written.is_some_and(|sequence| last_value(sequence).is_none())
         && first_use_seen.is_some_and(was_called)
@@ -91,11 +91,10 @@ fn _read_alert(
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
         && channels::all_builtin(&firing.channels);
-    let content_key =
-        keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
+    let content_key = keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key);
     let texts =
         [("message", message.unwrap_or_default()), ("user_id", user_id.unwrap_or_default())];
-    let alert_data = alert.and_then(|json| members::with_texts(json.stored, &texts));
+    let alert_data = members::with_texts(firing.alert, &texts)?;
     let at = now_micros();
     let day = day::utc_day(at);
     let day_key = user_id
@@ -108,7 +107,7 @@ fn _read_alert(
         reading.row([
             time(at),
             (at / 1000).into_datum(),
-            firing.alert_id.into_datum(),
+            (&*firing.alert_id).into_datum(),
             firing.alert_name.into_datum(),
             firing.priority.into_datum(),
             channels,
@@ -125,8 +124,8 @@ fn _read_alert(
             in_app.into_datum(),
             plain.into_datum(),
             text_array(&delivered),
-            alert_data.as_deref().into_datum(),
-            alert_data.map(|data| (data.len() + pg_sys::VARHDRSZ) as i32).into_datum(),
+            alert_data.as_slice().into_datum(),
+            ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum(),
         ])
     }))
 }
@@ -158,39 +157,32 @@ fn _read_firings(
     >,
     ErrorReport,
 > {
-    let element = |json: Option<Jsonb>| {
-        let element = alert::read_element(json.map(|json| json.text))?;
-        let alert = json.and_then(|json| members::container(json.stored, "alert"));
-        let texts = [("message", element.message.as_str()), ("user_id", element.user_id.as_str())];
-        let alert_data = alert.and_then(|alert| members::with_texts(alert, &texts));
-        Ok((element, alert_data))
-    };
-    let elements = alerts.iter().map(element).collect::<Result<Vec<_>, Error>>()?;
-    Ok(TableIterator::new(elements.into_iter().map(|(element, alert_data)| {
+    let row = |json: Option<Jsonb>| {
+        let element = alert::read_element(json.map(Jsonb::value).transpose()?)?;
         let alert::Element { firing, user_id, message, dedup_window, parent } = element;
-        let content_key = keys::content_key(
-            Some(&firing.content_hash),
-            Some(&user_id),
-            firing.dedup_key.as_deref(),
-        );
-        let builtin = channels::all_builtin(&firing.channels);
-        (
-            firing.alert_id,
-            firing.alert_name,
-            user_id,
-            message,
-            firing.priority,
-            firing.channels,
-            builtin,
+        let texts = [("message", message), ("user_id", &*user_id)];
+        let alert_data = members::with_texts(firing.alert, &texts)?;
+        let content_key =
+            keys::content_key(Some(&firing.content_hash), Some(&user_id), firing.dedup_key);
+        Ok((
+            firing.alert_id.into_owned(),
+            firing.alert_name.map(str::to_owned),
+            user_id.into_owned(),
+            message.to_owned(),
+            firing.priority.to_owned(),
+            firing.channels.iter().copied().map(str::to_owned).collect(),
+            channels::all_builtin(&firing.channels),
             firing.content_hash,
             Uuid::from_bytes(content_key),
             Uuid::from_bytes(keys::message_key()),
-            dedup_window,
-            firing.expires_at,
-            parent,
-            alert_data.as_deref().and_then(NewJsonb::stored),
-        )
-    })))
+            dedup_window.map(str::to_owned),
+            firing.expires_at.map(str::to_owned),
+            parent.map(str::to_owned),
+            NewJsonb::stored(&alert_data),
+        ))
+    };
+    let rows = alerts.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
+    Ok(TableIterator::new(rows))
 }
 
 /// Rows for the view `all_policies`, which has those of table `policies` before them.

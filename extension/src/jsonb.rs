@@ -1,7 +1,8 @@
-//! A jsonb argument, as its text and as it is stored. `pgrx::JsonB` builds a tree in which numbers are rounded, and panics on
+//! A jsonb argument, as it is stored and as its text. `pgrx::JsonB` builds a tree in which numbers are rounded, and panics on
 //! deep nesting.
 
 use std::ffi::CStr;
+use std::sync::OnceLock;
 use std::{ptr, slice};
 
 use pgrx::callconv::{Arg, ArgAbi};
@@ -16,16 +17,40 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 
 use crate::error::Error;
 use crate::json::{Flat, FlatObject};
+use crate::value::Value;
 
 /// Allocated in the memory context of the call, which ends with it.
 #[derive(Clone, Copy)]
 pub struct Jsonb<'fcx> {
-    pub text: &'fcx str,
     /// Without the length that Postgres puts before it.
-    pub stored: &'fcx [u8],
+    stored: &'fcx [u8],
 }
 
-const NULL: Jsonb = Jsonb { text: "null", stored: &[] };
+impl<'fcx> Jsonb<'fcx> {
+    pub fn value(self) -> Result<Value<'fcx>, Error> {
+        Value::of(self.stored)
+    }
+
+    pub fn text(self) -> &'fcx str {
+        // SAFETY: what is stored begins with the container. The text is UTF-8: where the database is not, from_datum has looked.
+        unsafe { std::str::from_utf8_unchecked(self.bytes_of_text()) }
+    }
+
+    fn bytes_of_text(self) -> &'fcx [u8] {
+        if self.stored.is_empty() {
+            return b"null";
+        }
+        // SAFETY: what is stored begins with the container. Its text ends with a zero byte.
+        unsafe {
+            let root = self.stored.as_ptr().cast_mut().cast();
+            let text = pg_sys::JsonbToCString(ptr::null_mut(), root, self.stored.len() as i32);
+            CStr::from_ptr(text).to_bytes()
+        }
+    }
+}
+
+/// Not met: who asks for a value looks for NULL before.
+const NULL: Jsonb = Jsonb { stored: &[] };
 
 impl FromDatum for Jsonb<'_> {
     unsafe fn from_polymorphic_datum(
@@ -36,29 +61,28 @@ impl FromDatum for Jsonb<'_> {
         if is_null {
             return None;
         }
-        // SAFETY: the caller says that the datum is a jsonb. Its text is UTF-8 where the database is; where it is SQL_ASCII, it is
-        // looked at.
-        unsafe {
-            let jsonb: *mut pg_sys::Jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
-            let size = pgrx::varsize_any(jsonb.cast());
-            let stored = slice::from_raw_parts(
-                pgrx::vardata_any(jsonb.cast()).cast(),
-                size - pg_sys::VARHDRSZ,
-            );
-            let text = pg_sys::JsonbToCString(ptr::null_mut(), &raw mut (*jsonb).root, size as i32);
-            let bytes = CStr::from_ptr(text).to_bytes();
-            if pg_sys::GetDatabaseEncoding() as u32 == pg_sys::pg_enc::PG_UTF8 {
-                return Some(Jsonb { text: std::str::from_utf8_unchecked(bytes), stored });
+        // SAFETY: the caller says that the datum is a jsonb.
+        let jsonb = unsafe {
+            let mut datum = datum.cast_mut_ptr();
+            if !pgrx::varatt_is_4b_u(datum) {
+                datum = pg_sys::pg_detoast_datum(datum);
             }
-            match std::str::from_utf8(bytes) {
-                Ok(text) => Some(Jsonb { text, stored }),
-                Err(_) => {
-                    ErrorReport::from(Error::NotUtf8).report(PgLogLevel::ERROR); // which does not return
-                    None
-                }
-            }
+            let size = pgrx::varsize_4b(datum) - pg_sys::VARHDRSZ;
+            Jsonb { stored: slice::from_raw_parts(pgrx::vardata_4b(datum).cast(), size) }
+        };
+        if !is_utf8_database() && std::str::from_utf8(jsonb.bytes_of_text()).is_err() {
+            ErrorReport::from(Error::NotUtf8).report(PgLogLevel::ERROR); // which does not return
         }
+        Some(jsonb)
     }
+}
+
+/// Or of SQL_ASCII, which lets everything through.
+fn is_utf8_database() -> bool {
+    static IS_UTF8: OnceLock<bool> = OnceLock::new();
+    // SAFETY: looks it up; a session stays in its database.
+    *IS_UTF8
+        .get_or_init(|| unsafe { pg_sys::GetDatabaseEncoding() as u32 == pg_sys::pg_enc::PG_UTF8 })
 }
 
 // SAFETY: an element of a jsonb array is a jsonb, which from_datum reads.

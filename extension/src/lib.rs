@@ -11,6 +11,8 @@ mod channels;
 mod claim_end;
 mod day;
 mod delivery_counts;
+#[cfg(test)]
+mod encoded;
 mod error;
 mod hash;
 mod internal;
@@ -19,6 +21,7 @@ mod jsonb;
 mod keys;
 mod members;
 mod new_jsonb;
+mod number;
 mod outcomes;
 mod policy;
 mod reached;
@@ -27,6 +30,7 @@ mod snapshot;
 mod stored;
 mod told;
 mod trace;
+mod value;
 mod xid8;
 
 use pgrx::extension_sql_file;

@@ -158,11 +158,13 @@ fn text_or_number<'a>(
 
 fn check_id<'a>(what: &'static str, value: Option<&'a str>) -> Result<&'a str, Error> {
     let value = value.filter(|text| !text.is_empty()).ok_or(Error::Empty { what })?;
-    let chars = value.chars().count();
-    if chars > MAX_ID_CHARS {
-        return Err(Error::TooLong { what, chars, limit: MAX_ID_CHARS });
+    if value.len() > MAX_ID_CHARS {
+        let chars = value.chars().count();
+        if chars > MAX_ID_CHARS {
+            return Err(Error::TooLong { what, chars, limit: MAX_ID_CHARS });
+        }
     }
-    if value.chars().any(char::is_control) {
+    if !hash::is_plain(value) && value.chars().any(char::is_control) {
         return Err(Error::ControlCharacter { what });
     }
     Ok(value)

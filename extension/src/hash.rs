@@ -68,7 +68,7 @@ fn deeper(depth: usize) -> Result<usize, Error> {
 }
 
 fn write_object(object: Container, text: &mut String, depth: usize) -> Result<(), Error> {
-    let mut members = object.members()?.collect::<Result<Vec<_>, Error>>()?;
+    let mut members = object.all_members(0)?;
     // The order of UTF-8 bytes is the order of code points.
     members.sort_unstable_by_key(|(key, _)| *key);
     text.push('{');
@@ -163,7 +163,8 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-fn is_plain(string: &str) -> bool {
+/// Whether a string is ASCII that is written as it is.
+pub fn is_plain(string: &str) -> bool {
     let (groups, rest) = string.as_bytes().as_chunks::<8>();
     let plain = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & PLAIN[usize::from(*byte)]);
     groups.iter().all(|group| plain(group)) && plain(rest)

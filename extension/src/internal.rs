@@ -16,9 +16,9 @@ use crate::error::Error;
 use crate::jsonb::Jsonb;
 use crate::keys;
 use crate::members;
-use crate::new_jsonb::NewJsonb;
 use crate::policy;
 use crate::row::{text_array, Row, RowType};
+use crate::rows::{Column, Rows};
 use crate::snapshot::{self, Range, Snapshot};
 use crate::trace;
 
@@ -131,58 +131,44 @@ fn _read_alert(
 }
 
 /// The elements of a bulk call, in their order. builtin: its channels are known without a table.
-#[pg_extern(volatile, strict, parallel_safe)]
-#[allow(clippy::type_complexity)]
+#[pg_extern(sql = r#"
+CREATE FUNCTION _read_firings(alerts jsonb[])
+RETURNS TABLE (alert_id text, alert_name text, user_id text, message text, priority text, channels text[], builtin boolean,
+               content_hash text, content_key uuid, message_key uuid, dedup_window text, expires_at text, traceparent text,
+               alert_data jsonb)
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
 fn _read_firings(
     alerts: Array<Jsonb>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(alert_id, String),
-            name!(alert_name, Option<String>),
-            name!(user_id, String),
-            name!(message, String),
-            name!(priority, String),
-            name!(channels, Vec<String>),
-            name!(builtin, bool),
-            name!(content_hash, String),
-            name!(content_key, Uuid),
-            name!(message_key, Uuid),
-            name!(dedup_window, Option<String>),
-            name!(expires_at, Option<String>),
-            name!(traceparent, Option<String>),
-            name!(alert_data, Option<NewJsonb>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let row = |json: Option<Jsonb>| {
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Rows<14>, ErrorReport> {
+    // SAFETY: the function is declared above.
+    let mut rows = unsafe { Rows::new(fcinfo) };
+    for json in alerts.iter() {
         let element = alert::read_element(json.map(Jsonb::value).transpose()?)?;
         let alert::Element { firing, user_id, message, dedup_window, parent } = element;
         let texts = [("message", message), ("user_id", &*user_id)];
         let alert_data = members::with_texts(firing.alert, &texts)?;
         let content_key =
             keys::content_key(Some(&firing.content_hash), Some(&user_id), firing.dedup_key);
-        Ok((
-            firing.alert_id.into_owned(),
-            firing.alert_name.map(str::to_owned),
-            user_id.into_owned(),
-            message.to_owned(),
-            firing.priority.to_owned(),
-            firing.channels.iter().copied().map(str::to_owned).collect(),
-            channels::all_builtin(&firing.channels),
-            firing.content_hash,
-            Uuid::from_bytes(content_key),
-            Uuid::from_bytes(keys::message_key()),
-            dedup_window.map(str::to_owned),
-            firing.expires_at.map(str::to_owned),
-            parent.map(str::to_owned),
-            NewJsonb::stored(&alert_data),
-        ))
-    };
-    let rows = alerts.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
-    Ok(TableIterator::new(rows))
+        rows.push([
+            Column::Text(&firing.alert_id),
+            Column::text(firing.alert_name),
+            Column::Text(&user_id),
+            Column::Text(message),
+            Column::Text(firing.priority),
+            text_array(&firing.channels).map_or(Column::Null, Column::Made),
+            Column::Boolean(channels::all_builtin(&firing.channels)),
+            Column::Text(&firing.content_hash),
+            Column::Uuid(content_key),
+            Column::Uuid(keys::message_key()),
+            Column::text(dedup_window),
+            Column::text(firing.expires_at),
+            Column::text(parent),
+            Column::Jsonb(&alert_data),
+        ]);
+    }
+    Ok(rows)
 }
 
 /// Rows for the view `all_policies`, which has those of table `policies` before them.

@@ -26,6 +26,7 @@ mod outcomes;
 mod policy;
 mod reached;
 mod row;
+mod rows;
 mod snapshot;
 mod stored;
 mod told;

@@ -6,10 +6,7 @@ use crate::value::{write, Container, Slot, OBJECT, STRING};
 
 /// The object with these texts in the place of members of the same keys.
 pub fn with_texts(object: Container, texts: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
-    let mut members = Vec::with_capacity(object.count()? + texts.len());
-    for member in object.members()? {
-        members.push(member?);
-    }
+    let mut members = object.all_members(texts.len())?;
     for (key, text) in texts {
         let member = (key.as_bytes(), Slot { kind: STRING, bytes: text.as_bytes() });
         match members.binary_search_by_key(&order(member.0), |other| order(other.0)) {

@@ -118,6 +118,15 @@ impl<'a> Container<'a> {
         Ok(self.keys()?.zip(self.values()?).map(pair))
     }
 
+    /// The same in the order of keys, with room for so many more.
+    pub fn all_members(self, more: usize) -> Result<Vec<(&'a [u8], Slot<'a>)>, Error> {
+        let mut all = Vec::with_capacity(self.count()?.min(self.0.len()) + more);
+        for member in self.members()? {
+            all.push(member?);
+        }
+        Ok(all)
+    }
+
     /// Members of an object by their keys; None for one that is missing or null.
     pub fn fields<const N: usize>(self, keys: [&str; N]) -> Result<[Option<Value<'a>>; N], Error> {
         let mut fields = [None; N];

@@ -11,14 +11,15 @@ use crate::admission::{self, Applicant, Verdict};
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
+use crate::columns::Column;
 use crate::day;
 use crate::error::Error;
 use crate::jsonb::Jsonb;
 use crate::keys;
 use crate::members;
 use crate::policy;
-use crate::row::{text_array, Row, RowType};
-use crate::rows::{Column, Rows};
+use crate::row::{Row, RowType};
+use crate::rows::Rows;
 use crate::snapshot::{self, Range, Snapshot};
 use crate::trace;
 
@@ -82,9 +83,8 @@ fn _read_alert(
 ) -> Result<Row, ErrorReport> {
     let firing = alert::read_firing(alert.map(Jsonb::value).transpose()?, user_id, message)?;
     let policy = policy::builtin(firing.priority);
-    let (delivered, owed): (Vec<&str>, Vec<&str>) =
-        firing.channels.iter().partition(|name| **name == "inapp");
-    let in_app = !delivered.is_empty();
+    let owed: Vec<&str> = firing.channels.iter().copied().filter(|name| *name != "inapp").collect();
+    let in_app = owed.len() < firing.channels.len();
     let plain = settings_written.is_some_and(|sequence| last_value(sequence).is_none())
         && first_use_seen.is_some_and(was_called)
         && policy.is_some()
@@ -100,32 +100,30 @@ fn _read_alert(
     let day_key = user_id
         .zip(day.as_ref())
         .map(|(user, day)| keys::day_key(user, &firing.alert_id, &day.name, 1));
-    let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
-    let time = |micros: i64| (micros - POSTGRES_EPOCH_MICROS).into_datum();
-    let channels = if in_app { text_array(&firing.channels) } else { text_array(&owed) };
+    let time = |micros: i64| Column::from((micros - POSTGRES_EPOCH_MICROS).into_datum());
     Ok(READING.with(|reading| {
         reading.row([
             time(at),
-            (at / 1000).into_datum(),
-            (&*firing.alert_id).into_datum(),
-            firing.alert_name.into_datum(),
-            firing.priority.into_datum(),
-            channels,
-            if in_app { text_array(&owed) } else { channels },
-            firing.content_hash.into_datum(),
-            firing.expires_at.into_datum(),
-            traceparent.and_then(trace::parent).into_datum(),
-            uuid(keys::message_key()),
-            uuid(content_key),
-            day_key.and_then(uuid),
+            (at / 1000).into_datum().into(),
+            Column::Text(&firing.alert_id),
+            Column::text(firing.alert_name),
+            Column::Text(firing.priority),
+            Column::Texts(&firing.channels),
+            Column::Texts(&owed),
+            Column::Text(&firing.content_hash),
+            Column::text(firing.expires_at),
+            Column::text(traceparent.and_then(trace::parent)),
+            Column::Uuid(keys::message_key()),
+            Column::Uuid(content_key),
+            Column::uuid(day_key),
             time(at + policy::DEDUP_MICROS),
-            day.and_then(|day| time(day.end)),
-            policy.map(|policy| policy.lane).into_datum(),
-            in_app.into_datum(),
-            plain.into_datum(),
-            text_array(&delivered),
-            alert_data.as_slice().into_datum(),
-            ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum(),
+            day.map_or(Column::Null, |day| time(day.end)),
+            policy.map(|policy| policy.lane).into_datum().into(),
+            Column::Boolean(in_app),
+            Column::Boolean(plain),
+            Column::Texts(if in_app { &["inapp"] } else { &[] }),
+            Column::Jsonb(&alert_data),
+            ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum().into(),
         ])
     }))
 }
@@ -157,7 +155,7 @@ fn _read_firings(
             Column::Text(&user_id),
             Column::Text(message),
             Column::Text(firing.priority),
-            text_array(&firing.channels).map_or(Column::Null, Column::Made),
+            Column::Texts(&firing.channels),
             Column::Boolean(channels::all_builtin(&firing.channels)),
             Column::Text(&firing.content_hash),
             Column::Uuid(content_key),

@@ -9,6 +9,7 @@ mod api;
 mod backoff;
 mod channels;
 mod claim_end;
+mod columns;
 mod day;
 mod delivery_counts;
 #[cfg(test)]

@@ -6,12 +6,14 @@ use std::ffi::CStr;
 use std::ptr;
 
 use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::datum::{Datum, IntoDatum};
+use pgrx::datum::Datum;
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
+
+use crate::columns::{Column, Columns};
 
 /// Columns of a row, of types that are Postgres's own: those stay what they are for as long as the server runs.
 pub struct RowType<const N: usize> {
@@ -26,13 +28,16 @@ impl<const N: usize> RowType<N> {
     }
 
     /// A row of these values, in the order of the columns; None is NULL.
-    pub fn row(&self, values: [Option<pg_sys::Datum>; N]) -> Row {
-        let mut nulls = values.map(|value| value.is_none());
-        let mut datums = values.map(|value| value.unwrap_or(pg_sys::Datum::null()));
+    pub fn row<'a>(&self, values: [impl Into<Column<'a>>; N]) -> Row {
+        let mut columns = Columns::new();
+        columns.set(values.map(Into::into));
         // SAFETY: the arrays are as long as the descriptor, and each datum is of the type of its column, as the caller says.
         unsafe {
-            let tuple =
-                pg_sys::heap_form_tuple(self.descriptor(), datums.as_mut_ptr(), nulls.as_mut_ptr());
+            let tuple = pg_sys::heap_form_tuple(
+                self.descriptor(),
+                columns.datums.as_mut_ptr(),
+                columns.nulls.as_mut_ptr(),
+            );
             Row(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
         }
     }
@@ -53,23 +58,6 @@ impl<const N: usize> RowType<N> {
         }
         self.descriptor.get()
     }
-}
-
-/// A value of type `text[]`.
-pub fn text_array(texts: &[impl AsRef<str>]) -> Option<pg_sys::Datum> {
-    let mut elements: Vec<_> = texts.iter().filter_map(|text| text.as_ref().into_datum()).collect();
-    // SAFETY: the length, passing and alignment are those of text, and each element is one.
-    let array = unsafe {
-        pg_sys::construct_array(
-            elements.as_mut_ptr(),
-            elements.len() as i32,
-            pg_sys::TEXTOID,
-            -1,
-            false,
-            b'i' as _,
-        )
-    };
-    Some(array.into())
 }
 
 /// Declared in `sql/`, with its OUT parameters.

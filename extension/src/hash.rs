@@ -39,8 +39,12 @@ pub fn alert_hash(
 fn md5_hex(text: &str) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest: [u8; 16] = Md5::digest(text.as_bytes()).into();
-    let pair = |byte: u8| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
-    String::from_utf8_lossy(digest.map(pair).as_flattened()).into_owned()
+    let mut hex = String::with_capacity(32);
+    for byte in digest {
+        hex.push(DIGITS[usize::from(byte >> 4)] as char);
+        hex.push(DIGITS[usize::from(byte & 15)] as char);
+    }
+    hex
 }
 
 fn write_value(value: Value, text: &mut String, depth: usize) -> Result<(), Error> {

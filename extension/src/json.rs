@@ -14,7 +14,7 @@ pub enum Flat<'a> {
 /// The entries of such an object.
 pub type FlatObject<'a> = Vec<(&'a str, Flat<'a>)>;
 
-/// Reads `text` as `T`, one of the types above or of serde_json.
+/// Reads `text` as `T`.
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|e| Error::UnreadableJson { reason: e.to_string() })
 }

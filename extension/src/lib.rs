@@ -1,6 +1,6 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal`, `told` and `aggregates` (the SQL functions), `jsonb`, `new_jsonb`, `row`, `stored`, `xid8` and the mapping of `error`.
-//! What reads or writes tables is `sql/`.
+//! `api`, `internal`, `told` and `aggregates` (the SQL functions), `columns`, `jsonb`, `new_jsonb`, `row`, `rows`, `stored`,
+//! `xid8` and the mapping of `error`. What reads or writes tables is `sql/`.
 
 mod admission;
 mod aggregates;

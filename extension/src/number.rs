@@ -61,6 +61,23 @@ impl<'a> Number<'a> {
         self.decimals == 0
     }
 
+    /// None for one whose text has decimals, or that does not fit.
+    pub fn integer(&self) -> Option<i64> {
+        if !self.is_integer() {
+            return None;
+        }
+        let mut negated: i64 = 0;
+        for place in 0..=i32::from(self.weight) {
+            let digit = self.digit(place).into();
+            negated = negated.checked_mul(BASE.into())?.checked_sub(digit)?;
+        }
+        if self.is_negative {
+            Some(negated)
+        } else {
+            negated.checked_neg()
+        }
+    }
+
     /// Bytes of its text.
     pub fn len(&self) -> usize {
         let sign = usize::from(self.is_negative);
@@ -161,6 +178,16 @@ mod tests {
     }
 
     #[test]
+    fn the_least_and_greatest_integers_fit() {
+        let of = |text: &str| Number::of(&encoded::number(text)).unwrap().integer();
+        for number in [0, 1, -1, 10_000, i64::MIN, i64::MAX] {
+            assert_eq!(of(&number.to_string()), Some(number));
+        }
+        assert_eq!(of("9223372036854775808"), None);
+        assert_eq!(of("-9223372036854775809"), None);
+    }
+
+    #[test]
     fn what_is_no_number_is_refused() {
         for none in [vec![], words(&[]), words(&[0xC000]), words(&[0xD000]), words(&[0])] {
             assert_eq!(Number::of(&none), None);
@@ -173,6 +200,15 @@ mod tests {
             let is_zero = !text.contains(|c| matches!(c, '1'..='9'));
             let expected = if is_zero { text.trim_start_matches('-') } else { &text };
             shows(&encoded::number(&text), expected);
+        }
+
+        #[test]
+        fn integers_are_read(number: i64, places in 0u32..18) {
+            let number = number / 10i64.pow(places);
+            let of = |text: &str| Number::of(&encoded::number(text)).unwrap().integer();
+            prop_assert_eq!(of(&number.to_string()), Some(number));
+            prop_assert_eq!(of(&format!("{number}.0")), None);
+            prop_assert_eq!(of(&format!("{number}0000000000000000000")), (number == 0).then_some(0));
         }
 
         #[test]

@@ -4,7 +4,7 @@
 //! and the values. Keys are sorted by length, then by bytes; numbers and containers begin at a multiple of four bytes.
 
 use crate::error::Error;
-use crate::json;
+use crate::json::{self, Flat, FlatObject};
 use crate::number::Number;
 
 const COUNT: u32 = 0x0FFF_FFFF;
@@ -67,6 +67,26 @@ impl<'a> Value<'a> {
             Value::Object(_) => json::describe("{"),
         }
     }
+
+    /// An array of objects that have nothing but texts and integers; None is any other value.
+    pub fn flat_objects(self) -> Option<Vec<FlatObject<'a>>> {
+        let Value::Array(array) = self else { return None };
+        let object = |slot: Result<Slot<'a>, Error>| match slot.ok()?.value().ok()? {
+            Value::Object(object) => object.members().ok()?.map(flat).collect(),
+            _ => None,
+        };
+        array.values().ok()?.map(object).collect()
+    }
+}
+
+fn flat<'a>(member: Result<(&'a [u8], Slot<'a>), Error>) -> Option<(&'a str, Flat<'a>)> {
+    let (key, slot) = member.ok()?;
+    let value = match slot.value().ok()? {
+        Value::Text(text) => Flat::Text(text),
+        Value::Number(number) => Flat::Integer(number.integer()?),
+        _ => return None,
+    };
+    Some((text(key).ok()?, value))
 }
 
 /// Bytes of a string in the text of a jsonb, without its quotes.
@@ -324,6 +344,17 @@ mod tests {
     fn a_field_that_is_null_is_missing() {
         let fields = object(r#"{"a": null, "b": false}"#).fields(["a", "b", "c"]).unwrap();
         assert_eq!(fields, [None, Some(Value::Boolean(false)), None]);
+    }
+
+    #[test]
+    fn flat_objects_have_no_other_values() {
+        let flat = |json| value(json).flat_objects();
+        let found = flat(r#"[{"id": 7, "channel": "é"}, {}]"#).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(matches!(found[0][..], [("id", Flat::Integer(7)), ("channel", Flat::Text("é"))]));
+        assert!(flat("[]").unwrap().is_empty());
+        let others = ["{}", "7", "[7]", "[[]]", r#"[{"a": null}]"#, r#"[{"a": 1.5}]"#];
+        assert!(others.into_iter().all(|other| flat(other).is_none()));
     }
 
     #[test]

@@ -128,7 +128,7 @@ END
 $$;
 
 -- Each expression of PL/pgSQL, and each function in it, is prepared anew in each transaction, so those that every firing comes
--- by are few: what can be computed is computed by _read_alert.
+-- by are few: what can be computed is computed by _fire.
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp

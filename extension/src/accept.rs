@@ -9,13 +9,13 @@ use pgrx::{pg_extern, pg_sys};
 
 use crate::error::Error;
 use crate::insert::{self, Values};
-use crate::row::{text_array, Fields, RowArgument, RowType};
+use crate::row::{Fields, RowArgument, RowType};
 use crate::sequence;
 
 pub const FIELDS: usize = 24;
 
 thread_local! {
-    /// A firing, as `_read_alert` has read it and `deliver_alert` has completed it.
+    /// A firing, as `_fire` has read it and `deliver_alert` has completed it.
     pub static FIRED: RowType<FIELDS> = const {
         RowType::new([
             (c"at", pg_sys::TIMESTAMPTZOID),
@@ -261,8 +261,8 @@ fn _enqueue_all(
     install_id: Uuid,
 ) -> Result<i64, ErrorReport> {
     let outbox = Outbox { partitions, slot: outbox_slot, message_ids, install_id };
-    let delivered = text_array(&["inapp"]);
-    let nothing = text_array(&[""; 0]);
+    let delivered = vec!["inapp"].into_datum();
+    let nothing = Vec::<&str>::new().into_datum();
     let message = |firing: Option<RowArgument>, day_key: Option<Uuid>| {
         let firing = firing.ok_or(Error::RowType)?.named(FIRING)?;
         let channels = firing.get(c"channels");
@@ -281,7 +281,7 @@ fn _enqueue_all(
             alert_id: firing.get(c"alert_id"),
             user_id: firing.get(c"user_id"),
             priority: firing.get(c"priority"),
-            channels: if all_owed { channels } else { text_array(&owed) },
+            channels: if all_owed { channels } else { owed.into_datum() },
             delivered_channels: if all_owed { nothing } else { delivered },
             content_hash: firing.get(c"content_hash"),
             content_key: firing.get(c"content_key"),

@@ -146,7 +146,10 @@ fn _delivery_counts_add(
         delivered_at.into_inner(),
         methods.bytes,
         // SAFETY: the argument is declared as jsonb.
-        || unsafe { methods.read::<Jsonb>() }.map_or_else(String::new, |json| json.text.to_owned()),
+        || {
+            unsafe { methods.read::<Jsonb>() }
+                .map_or_else(String::new, |json| json.text().to_owned())
+        },
         attempt,
     );
     counts

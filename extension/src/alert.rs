@@ -1,14 +1,14 @@
 //! What deduplication and addressing need of an alert that is fired, checked.
 
-use chrono::NaiveDate;
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
-use crate::channels::{self, Addressing, Channels};
+use chrono::NaiveDate;
+
+use crate::channels::{self, Channels};
 use crate::error::Error;
 use crate::hash;
-use crate::json::{check_depth, describe, read};
 use crate::trace;
+use crate::value::{escaped, escaped_at_most, Container, Value};
 
 /// Characters of an id, a user or a dedup key: they go into headers and indexes.
 const MAX_ID_CHARS: usize = 255;
@@ -16,177 +16,179 @@ const MAX_ID_CHARS: usize = 255;
 const MAX_MESSAGE_BYTES: usize = 262_144;
 /// Bytes of the alert as JSON text.
 const MAX_ALERT_BYTES: usize = 1_048_576;
+/// Levels of the alert. Readers behind us cannot be trusted to read more: most stop at 128, and may wrap it.
+const MAX_LEVELS: usize = 100;
+
+const FIELDS: [&str; 10] = [
+    "id",
+    "name",
+    "condition_json",
+    "condition",
+    "priority",
+    "dedup_key",
+    "expires_at",
+    "channels",
+    "notify_inapp",
+    "notify_email",
+];
 
 /// An alert with its user and message, ready to be decided.
 #[derive(Debug, PartialEq)]
-pub struct Firing {
-    pub alert_id: String,
-    pub alert_name: Option<String>,
-    pub priority: String,
+pub struct Firing<'a> {
+    pub alert: Container<'a>,
+    pub alert_id: Cow<'a, str>,
+    pub alert_name: Option<&'a str>,
+    pub priority: &'a str,
     /// Channels asked for, sorted by name.
-    pub channels: Vec<String>,
+    pub channels: Vec<&'a str>,
     pub content_hash: String,
-    pub dedup_key: Option<String>,
+    pub dedup_key: Option<&'a str>,
     /// Shaped like a date; whether it is one, Postgres decides.
-    pub expires_at: Option<String>,
+    pub expires_at: Option<&'a str>,
 }
 
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    condition_json: Option<&'a RawValue>,
-    #[serde(borrow)]
-    condition: Option<&'a RawValue>,
-    #[serde(borrow)]
-    priority: Option<&'a RawValue>,
-    #[serde(borrow)]
-    dedup_key: Option<&'a RawValue>,
-    #[serde(borrow)]
-    expires_at: Option<&'a RawValue>,
-    #[serde(borrow)]
-    channels: Option<&'a RawValue>,
-    #[serde(borrow)]
-    notify_inapp: Option<&'a RawValue>,
-    #[serde(borrow)]
-    notify_email: Option<&'a RawValue>,
-}
-
-/// Reads an alert, given as text of a jsonb, and checks all that can be checked without a table.
-pub fn read_firing(
-    alert: Option<&str>,
+/// Reads an alert, and checks all that can be checked without a table.
+pub fn read_firing<'a>(
+    alert: Option<Value<'a>>,
     user_id: Option<&str>,
     message: Option<&str>,
-) -> Result<Firing, Error> {
-    let alert = alert.unwrap_or("null");
-    if !alert.starts_with('{') {
-        return Err(Error::AlertNotObject { found: describe(alert) });
-    }
-    check_size("alert", alert, MAX_ALERT_BYTES)?;
+) -> Result<Firing<'a>, Error> {
+    let alert = object(alert.unwrap_or(Value::Null))?;
+    let levels = check_alert_size(alert)?;
     let user_id = check_id("user_id", user_id)?;
     let message =
         message.filter(|text| !text.is_empty()).ok_or(Error::Empty { what: "message" })?;
-    check_size("message", message, MAX_MESSAGE_BYTES)?;
-    let fields: Fields = read(alert)?;
-    let id = text_or_number("id", fields.id)?;
-    let alert_id = check_id("id", id.as_deref())?.to_owned();
-    let priority = text("priority", fields.priority)?.unwrap_or_else(|| "normal".into());
-    check_id("priority", Some(&priority))?;
-    let dedup_key = text("dedup_key", fields.dedup_key)?;
+    check_size("message", message.len(), MAX_MESSAGE_BYTES)?;
+    let fields = alert.fields(FIELDS)?;
+    let [id, name, condition_json, condition, priority, dedup_key, expires_at, ..] = fields;
+    let [.., channels, notify_inapp, notify_email] = fields;
+    let alert_id = text_or_number("id", id)?;
+    check_id("id", alert_id.as_deref())?;
+    let priority = text("priority", priority)?.unwrap_or("normal");
+    check_id("priority", Some(priority))?;
+    let dedup_key = text("dedup_key", dedup_key)?;
     if dedup_key.is_some() {
-        check_id("dedup_key", dedup_key.as_deref())?;
+        check_id("dedup_key", dedup_key)?;
     }
-    let expires_at = text("expires_at", fields.expires_at)?;
-    if let Some(time) = expires_at.as_deref().filter(|time| !looks_like_time(time)) {
+    let expires_at = text("expires_at", expires_at)?;
+    if let Some(time) = expires_at.filter(|time| !looks_like_time(time)) {
         return Err(Error::NotTime { what: "expires_at", found: time.chars().take(64).collect() });
     }
-    let Fields { channels, notify_inapp, notify_email, .. } = fields;
-    let channels = Addressing { channels, notify_inapp, notify_email }.channels()?;
-    check_depth(alert)?;
-    let condition = fields.condition_json.or(fields.condition).map(RawValue::get);
+    let channels = channels::of_fields(channels, notify_inapp, notify_email)?;
+    check_levels(levels)?;
     Ok(Firing {
-        alert_id,
-        alert_name: text("name", fields.name)?,
+        alert,
+        alert_id: alert_id.unwrap_or_default(),
+        alert_name: text("name", name)?,
         priority,
-        channels: wanted(channels),
-        content_hash: hash::alert_hash(condition, Some(message), Some(user_id))?,
+        channels: wanted(channels).collect(),
+        content_hash: hash::alert_hash(condition_json.or(condition), Some(message), Some(user_id))?,
         dedup_key,
         expires_at,
     })
 }
 
 /// An element of a bulk call, read like the arguments of a single one.
-pub struct Element {
-    pub firing: Firing,
-    pub user_id: String,
-    pub message: String,
+pub struct Element<'a> {
+    pub firing: Firing<'a>,
+    pub user_id: Cow<'a, str>,
+    pub message: &'a str,
     /// Whether it is an interval, Postgres decides.
-    pub dedup_window: Option<String>,
+    pub dedup_window: Option<&'a str>,
     /// What is known of its traceparent.
-    pub parent: Option<String>,
+    pub parent: Option<&'a str>,
 }
 
-#[derive(Deserialize)]
-struct ElementFields<'a> {
-    #[serde(borrow)]
-    alert: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow)]
-    dedup_window: Option<&'a RawValue>,
-    #[serde(borrow)]
-    traceparent: Option<&'a RawValue>,
-}
-
-/// Reads an element, given as text of a jsonb. A user may be a number.
-pub fn read_element(element: Option<&str>) -> Result<Element, Error> {
-    let element = element.unwrap_or("null");
-    if !element.starts_with('{') {
-        return Err(Error::ElementNotObject { found: describe(element) });
-    }
-    let fields: ElementFields = read(element)?;
-    let user_id = text_or_number("user_id", fields.user_id)?;
-    let message = text("message", fields.message)?;
-    let firing =
-        read_firing(fields.alert.map(RawValue::get), user_id.as_deref(), message.as_deref())?;
-    let traceparent = text("traceparent", fields.traceparent).ok().flatten();
+/// Reads an element. A user may be a number.
+pub fn read_element(element: Option<Value>) -> Result<Element, Error> {
+    let element = element.unwrap_or(Value::Null);
+    let Value::Object(fields) = element else {
+        return Err(Error::ElementNotObject { found: element.describe() });
+    };
+    let [alert, user_id, message, dedup_window, traceparent] =
+        fields.fields(["alert", "user_id", "message", "dedup_window", "traceparent"])?;
+    let user_id = text_or_number("user_id", user_id)?;
+    let message = text("message", message)?;
+    let firing = read_firing(alert, user_id.as_deref(), message)?;
     Ok(Element {
         firing,
         user_id: user_id.unwrap_or_default(),
         message: message.unwrap_or_default(),
-        dedup_window: text("dedup_window", fields.dedup_window)?,
-        parent: traceparent.as_deref().and_then(trace::parent).map(str::to_owned),
+        dedup_window: text("dedup_window", dedup_window)?,
+        parent: text("traceparent", traceparent).ok().flatten().and_then(trace::parent),
     })
 }
 
 /// The channels that an alert asks for, sorted by name.
-pub fn enabled(alert: &str) -> Result<Vec<String>, Error> {
+pub fn enabled(alert: Value) -> Result<Vec<String>, Error> {
+    let alert = object(alert)?;
     let channels = channels::of_alert(alert)?;
-    check_depth(alert)?;
-    Ok(wanted(channels))
+    check_levels(alert.extent(escaped_at_most)?.1)?;
+    Ok(wanted(channels).map(str::to_owned).collect())
 }
 
-fn wanted(channels: Channels) -> Vec<String> {
-    channels.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.into_owned()).collect()
-}
-
-fn text(what: &'static str, value: Option<&RawValue>) -> Result<Option<String>, Error> {
-    match value.map(RawValue::get) {
-        None => Ok(None),
-        Some(json) if json.starts_with('"') => read(json).map(Some),
-        Some(json) => Err(Error::NotText { what, found: describe(json) }),
+pub fn object(alert: Value) -> Result<Container, Error> {
+    match alert {
+        Value::Object(alert) => Ok(alert),
+        other => Err(Error::AlertNotObject { found: other.describe() }),
     }
 }
 
-fn text_or_number(what: &'static str, value: Option<&RawValue>) -> Result<Option<String>, Error> {
-    match value.map(RawValue::get) {
-        Some(number) if number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
-            Ok(Some(number.to_owned()))
-        }
-        _ => text(what, value),
+fn wanted(channels: Channels<'_>) -> impl Iterator<Item = &str> {
+    channels.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name)
+}
+
+fn text<'a>(what: &'static str, value: Option<Value<'a>>) -> Result<Option<&'a str>, Error> {
+    match value {
+        None => Ok(None),
+        Some(Value::Text(text)) => Ok(Some(text)),
+        Some(other) => Err(Error::NotText { what, found: other.describe() }),
+    }
+}
+
+fn text_or_number<'a>(
+    what: &'static str,
+    value: Option<Value<'a>>,
+) -> Result<Option<Cow<'a, str>>, Error> {
+    match value {
+        Some(Value::Number(number)) => Ok(Some(number.to_string().into())),
+        _ => Ok(text(what, value)?.map(Cow::Borrowed)),
     }
 }
 
 fn check_id<'a>(what: &'static str, value: Option<&'a str>) -> Result<&'a str, Error> {
     let value = value.filter(|text| !text.is_empty()).ok_or(Error::Empty { what })?;
-    let chars = value.chars().count();
-    if chars > MAX_ID_CHARS {
-        return Err(Error::TooLong { what, chars, limit: MAX_ID_CHARS });
+    if value.len() > MAX_ID_CHARS {
+        let chars = value.chars().count();
+        if chars > MAX_ID_CHARS {
+            return Err(Error::TooLong { what, chars, limit: MAX_ID_CHARS });
+        }
     }
-    if value.chars().any(char::is_control) {
+    if !hash::is_plain(value) && value.chars().any(char::is_control) {
         return Err(Error::ControlCharacter { what });
     }
     Ok(value)
 }
 
-fn check_size(what: &'static str, text: &str, limit: usize) -> Result<(), Error> {
-    if text.len() > limit {
-        return Err(Error::TooLarge { what, bytes: text.len(), limit });
+fn check_size(what: &'static str, bytes: usize, limit: usize) -> Result<(), Error> {
+    if bytes > limit {
+        return Err(Error::TooLarge { what, bytes, limit });
+    }
+    Ok(())
+}
+
+/// How many levels it has. Strings are measured only where it could be too large.
+fn check_alert_size(alert: Container) -> Result<usize, Error> {
+    let (at_most, levels) = alert.extent(escaped_at_most)?;
+    if at_most > MAX_ALERT_BYTES {
+        check_size("alert", alert.extent(escaped)?.0, MAX_ALERT_BYTES)?;
+    }
+    Ok(levels)
+}
+
+fn check_levels(levels: usize) -> Result<(), Error> {
+    if levels > MAX_LEVELS {
+        return Err(Error::TooDeep { limit: MAX_LEVELS });
     }
     Ok(())
 }
@@ -204,21 +206,22 @@ fn looks_like_time(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoded::value;
 
-    fn fire(alert: &str) -> Result<Firing, Error> {
-        read_firing(Some(alert), Some("u1"), Some("m"))
+    fn fire(alert: &str) -> Result<Firing<'static>, Error> {
+        read_firing(Some(value(alert)), Some("u1"), Some("m"))
     }
 
     #[test]
     fn an_alert_has_defaults() {
         let firing = fire(r#"{"id": 7, "name": "VIX", "condition": {"a": 1}}"#).unwrap();
         assert_eq!(firing.alert_id, "7");
-        assert_eq!(firing.alert_name.as_deref(), Some("VIX"));
+        assert_eq!(firing.alert_name, Some("VIX"));
         assert_eq!(firing.priority, "normal");
         assert_eq!(firing.channels, ["inapp"]);
         assert_eq!(
             firing.content_hash,
-            hash::alert_hash(Some(r#"{"a": 1}"#), Some("m"), Some("u1")).unwrap()
+            hash::alert_hash(Some(value(r#"{"a": 1}"#)), Some("m"), Some("u1")).unwrap()
         );
     }
 
@@ -239,6 +242,7 @@ mod tests {
     fn bad_fields_are_named() {
         for (alert, expected) in [
             ("null", "alert must be a JSON object"),
+            ("[]", "alert must be a JSON object"),
             ("{}", "id must not be empty"),
             (r#"{"id": ""}"#, "id must not be empty"),
             (r#"{"id": null}"#, "id must not be empty"),
@@ -259,23 +263,24 @@ mod tests {
         assert_eq!(fire(&deep(100)).unwrap_err(), Error::TooDeep { limit: 100 });
         let long = format!(r#"{{"id": "{}"}}"#, "é".repeat(256));
         assert_eq!(fire(&long).unwrap_err(), Error::TooLong { what: "id", chars: 256, limit: 255 });
-        assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some("")).is_err());
-        assert!(read_firing(Some(r#"{"id": 1}"#), None, Some("m")).is_err());
-        assert!(read_firing(Some(r#"{"id": 1}"#), Some("u"), Some(&"x".repeat(262_145))).is_err());
+        let alert = Some(value(r#"{"id": 1}"#));
+        assert!(read_firing(alert, Some("u"), Some("")).is_err());
+        assert!(read_firing(alert, None, Some("m")).is_err());
+        assert!(read_firing(alert, Some("u"), Some(&"x".repeat(262_145))).is_err());
     }
 
     #[test]
     fn an_element_is_read_like_a_single_call() {
-        let read = |element| read_element(Some(element));
+        let read = |element| read_element(Some(value(element)));
         let element =
             read(r#"{"alert": {"id": 7}, "user_id": 5, "message": "m", "dedup_window": "1 day"}"#);
         let element = element.unwrap();
         assert_eq!(
             element.firing,
-            read_firing(Some(r#"{"id": 7}"#), Some("5"), Some("m")).unwrap()
+            read_firing(Some(value(r#"{"id": 7}"#)), Some("5"), Some("m")).unwrap()
         );
-        assert_eq!((element.user_id.as_str(), element.message.as_str()), ("5", "m"));
-        assert_eq!(element.dedup_window.as_deref(), Some("1 day"));
+        assert_eq!((&*element.user_id, element.message), ("5", "m"));
+        assert_eq!(element.dedup_window, Some("1 day"));
         for (element, expected) in [
             ("[]", "an element of alerts must be a JSON object"),
             ("{}", "alert must be a JSON object"),

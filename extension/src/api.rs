@@ -8,14 +8,14 @@ use pgrx::{pg_extern, JsonB};
 use crate::backoff::{self, Delay};
 use crate::error::Error;
 use crate::jsonb::Jsonb;
-use crate::{channels, hash};
+use crate::{alert, channels, hash};
 
 /// Postgres counts microseconds from 2000, chrono from 1970.
 pub const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn compute_content_hash(alert_data: Jsonb) -> Result<String, ErrorReport> {
-    Ok(hash::content_hash(alert_data.text)?)
+    Ok(hash::content_hash(alert_data.value()?)?)
 }
 
 #[pg_extern(name = "compute_content_hash", immutable, parallel_safe)]
@@ -24,12 +24,13 @@ fn compute_alert_hash(
     message: Option<&str>,
     user_id: Option<&str>,
 ) -> Result<String, ErrorReport> {
-    Ok(hash::alert_hash(condition.map(|json| json.text), message, user_id)?)
+    let condition = condition.map(Jsonb::value).transpose()?;
+    Ok(hash::alert_hash(condition, message, user_id)?)
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn normalize_channels(alert: Jsonb) -> Result<JsonB, ErrorReport> {
-    let channels = channels::of_alert(alert.text)?;
+    let channels = channels::of_alert(alert::object(alert.value()?)?)?;
     Ok(JsonB(channels.into_iter().collect()))
 }
 
@@ -39,7 +40,8 @@ fn normalize_channel_columns(
     notify_inapp: Option<bool>,
     notify_email: Option<bool>,
 ) -> Result<JsonB, ErrorReport> {
-    let channels = channels::of_parts(channels.map(|json| json.text), notify_inapp, notify_email)?;
+    let channels = channels.map(Jsonb::value).transpose()?;
+    let channels = channels::of_parts(channels, notify_inapp, notify_email)?;
     Ok(JsonB(channels.into_iter().collect()))
 }
 

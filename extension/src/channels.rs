@@ -1,124 +1,105 @@
 //! Which channels an alert asks for: `channels`, or the two legacy fields of alerts that came before it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use crate::error::{excerpt, Error};
-use crate::json::{describe, read, Entries, Key};
+use crate::value::{self, Container, Value};
 
 /// Channels that are known without a row of table `channels`.
 pub const BUILTIN: [&str; 5] = ["inapp", "email", "slack", "sms", "webhook"];
 
-pub fn all_builtin(names: &[String]) -> bool {
-    names.iter().all(|name| BUILTIN.contains(&name.as_str()))
+pub fn all_builtin(names: &[&str]) -> bool {
+    names.iter().all(|name| BUILTIN.contains(name))
 }
 
 /// Names with whether the alert asks for them. `inapp` and `email` are always there.
-pub type Channels<'a> = BTreeMap<Cow<'a, str>, bool>;
+pub type Channels<'a> = BTreeMap<&'a str, bool>;
 
-/// What of an alert says where it goes.
-#[derive(Deserialize)]
-pub struct Addressing<'a> {
-    #[serde(borrow)]
-    pub channels: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub notify_inapp: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub notify_email: Option<&'a RawValue>,
+/// The channels of an alert.
+pub fn of_alert(alert: Container) -> Result<Channels, Error> {
+    let [channels, notify_inapp, notify_email] =
+        alert.fields(["channels", "notify_inapp", "notify_email"])?;
+    of_fields(channels, notify_inapp, notify_email)
 }
 
-impl<'a> Addressing<'a> {
-    /// The channels that are meant.
-    pub fn channels(self) -> Result<Channels<'a>, Error> {
-        of_parts(
-            self.channels.map(RawValue::get),
-            legacy("notify_inapp", self.notify_inapp)?,
-            legacy("notify_email", self.notify_email)?,
-        )
-    }
-}
-
-/// The channels of an alert, given as text of a jsonb.
-pub fn of_alert(alert: &str) -> Result<Channels<'_>, Error> {
-    if !alert.starts_with('{') {
-        return Err(Error::AlertNotObject { found: describe(alert) });
-    }
-    read::<Addressing>(alert)?.channels()
+/// The same of what an alert has in these fields.
+pub fn of_fields<'a>(
+    channels: Option<Value<'a>>,
+    notify_inapp: Option<Value>,
+    notify_email: Option<Value>,
+) -> Result<Channels<'a>, Error> {
+    let inapp = legacy("notify_inapp", notify_inapp)?;
+    let email = legacy("notify_email", notify_email)?;
+    of_parts(channels, inapp, email)
 }
 
 /// The same for an alert that is kept in columns.
 pub fn of_parts(
-    channels: Option<&str>,
+    channels: Option<Value>,
     notify_inapp: Option<bool>,
     notify_email: Option<bool>,
-) -> Result<Channels<'_>, Error> {
-    let (inapp, email, named) = match channels {
-        None | Some("null") => (notify_inapp.unwrap_or(true), notify_email.unwrap_or(false), "{}"),
-        Some(channels) => (false, false, channels),
-    };
-    let mut result = Channels::from([("inapp".into(), inapp), ("email".into(), email)]);
-    match named.as_bytes().first() {
-        Some(b'{') => {
-            for (Key(name), value) in read::<Entries>(named)?.0 {
-                let wanted = match value.get() {
-                    "true" => true,
-                    "false" => false,
-                    other => {
-                        return Err(Error::ChannelNotBoolean {
-                            key: excerpt(&name),
-                            found: describe(other),
-                        })
-                    }
+) -> Result<Channels, Error> {
+    let mut result = Channels::from([("inapp", false), ("email", false)]);
+    match channels.unwrap_or(Value::Null) {
+        Value::Null => {
+            result.insert("inapp", notify_inapp.unwrap_or(true));
+            result.insert("email", notify_email.unwrap_or(false));
+        }
+        Value::Object(named) => {
+            for member in named.members()? {
+                let (name, slot) = member?;
+                let name = value::text(name)?;
+                let Value::Boolean(wanted) = slot.value()? else {
+                    let found = slot.value()?.describe();
+                    return Err(Error::ChannelNotBoolean { key: excerpt(name), found });
                 };
                 result.insert(check_name(name)?, wanted);
             }
         }
-        Some(b'[') => {
-            for (position, name) in read::<Vec<&RawValue>>(named)?.into_iter().enumerate() {
-                if !name.get().starts_with('"') {
-                    let found = describe(name.get());
-                    return Err(Error::ChannelNotText { position, found });
-                }
-                result.insert(check_name(read::<Key>(name.get())?.0)?, true);
+        Value::Array(named) => {
+            for (position, slot) in named.values()?.enumerate() {
+                match slot?.value()? {
+                    Value::Text(name) => result.insert(check_name(name)?, true),
+                    other => {
+                        return Err(Error::ChannelNotText { position, found: other.describe() })
+                    }
+                };
             }
         }
-        _ => return Err(Error::ChannelsShape { found: describe(named) }),
+        other => return Err(Error::ChannelsShape { found: other.describe() }),
     }
     Ok(result)
 }
 
-fn legacy(key: &'static str, value: Option<&RawValue>) -> Result<Option<bool>, Error> {
-    match value.map(RawValue::get) {
-        None | Some("null") => Ok(None),
-        Some("true") => Ok(Some(true)),
-        Some("false") => Ok(Some(false)),
-        Some(other) => Err(Error::LegacyNotBoolean { key, found: describe(other) }),
+fn legacy(key: &'static str, value: Option<Value>) -> Result<Option<bool>, Error> {
+    match value {
+        None => Ok(None),
+        Some(Value::Boolean(wanted)) => Ok(Some(wanted)),
+        Some(other) => Err(Error::LegacyNotBoolean { key, found: other.describe() }),
     }
 }
 
-fn check_name(name: Cow<str>) -> Result<Cow<str>, Error> {
+fn check_name(name: &str) -> Result<&str, Error> {
     let mut bytes = name.bytes();
     let starts_well = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
     if starts_well && bytes.all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')) {
         Ok(name)
     } else {
-        Err(Error::ChannelName { key: excerpt(&name) })
+        Err(Error::ChannelName { key: excerpt(name) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoded::object;
 
     fn json(alert: &str) -> String {
-        serde_json::to_string(&of_alert(alert).unwrap()).unwrap()
+        serde_json::to_string(&of_alert(object(alert)).unwrap()).unwrap()
     }
 
     fn error(alert: &str) -> String {
-        of_alert(alert).unwrap_err().to_string()
+        of_alert(object(alert)).unwrap_err().to_string()
     }
 
     #[test]
@@ -156,7 +137,6 @@ mod tests {
     #[test]
     fn an_error_names_the_key() {
         for (alert, expected) in [
-            ("[]", "alert must be a JSON object"),
             (
                 r#"{"channels": "email"}"#,
                 "channels must be an object of booleans or an array of names",

@@ -10,14 +10,15 @@ use crate::admission::{self, Applicant, Verdict};
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::channels;
+use crate::columns::{Column, Columns};
 use crate::day;
 use crate::error::Error;
 use crate::jsonb::Jsonb;
 use crate::keys;
 use crate::members;
-use crate::new_jsonb::NewJsonb;
 use crate::policy;
-use crate::row::{text_array, Row, RowType};
+use crate::row::{Row, RowType};
+use crate::rows::Rows;
 use crate::sequence;
 use crate::snapshot::{self, Range, Snapshot};
 use crate::trace;
@@ -39,7 +40,7 @@ fn _builtin_channels() -> Vec<&'static str> {
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _enabled_channels(alert: Jsonb) -> Result<Vec<String>, ErrorReport> {
-    Ok(alert::enabled(alert.text)?)
+    Ok(alert::enabled(alert.value()?)?)
 }
 
 /// Declared in `sql/31_deliver.sql`.
@@ -61,130 +62,109 @@ fn _fire(
     message_ids: pg_sys::Oid,
     install_id: Uuid,
 ) -> Result<Row, ErrorReport> {
-    let firing = alert::read_firing(alert.map(|json| json.text), user_id, message)?;
-    let policy = policy::builtin(&firing.priority);
-    let channels = firing.channels.iter().map(String::as_str);
-    let (delivered, owed): (Vec<&str>, Vec<&str>) = channels.partition(|name| *name == "inapp");
-    let in_app = !delivered.is_empty();
+    let firing = alert::read_firing(alert.map(Jsonb::value).transpose()?, user_id, message)?;
+    let policy = policy::builtin(firing.priority);
+    let owed: Vec<&str> = firing.channels.iter().copied().filter(|name| *name != "inapp").collect();
+    let in_app = owed.len() < firing.channels.len();
     let plain = sequence::last_value(settings_written).is_none()
         && sequence::was_called(first_use_seen)
         && policy.is_some()
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
         && channels::all_builtin(&firing.channels);
-    let content_key =
-        keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key.as_deref());
+    let content_key = keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key);
     let texts =
         [("message", message.unwrap_or_default()), ("user_id", user_id.unwrap_or_default())];
-    let alert_data = alert.and_then(|json| members::with_texts(json.stored, &texts));
+    let alert_data = members::with_texts(firing.alert, &texts)?;
     let at = now_micros();
     let day = day::utc_day(at);
     let day_key = user_id
         .zip(day.as_ref())
         .map(|(user, day)| keys::day_key(user, &firing.alert_id, &day.name, 1));
-    let uuid = |bytes| Uuid::from_bytes(bytes).into_datum();
-    let time = |micros: i64| (micros - POSTGRES_EPOCH_MICROS).into_datum();
-    let channels = if in_app { text_array(&firing.channels) } else { text_array(&owed) };
+    let time = |micros: i64| Column::from((micros - POSTGRES_EPOCH_MICROS).into_datum());
+    let mut columns = Columns::new();
+    columns.set([
+        time(at),
+        Column::Text(&firing.alert_id),
+        Column::text(user_id),
+        Column::text(firing.alert_name),
+        Column::Text(firing.priority),
+        Column::Texts(&firing.channels),
+        Column::Texts(&owed),
+        Column::Text(&firing.content_hash),
+        Column::text(firing.expires_at),
+        Column::Null,
+        Column::text(traceparent.and_then(trace::parent)),
+        Column::Uuid(keys::message_key()),
+        Column::Uuid(content_key),
+        Column::uuid(day_key),
+        time(at + policy::DEDUP_MICROS),
+        day.map_or(Column::Null, |day| time(day.end)),
+        policy.map(|policy| policy.lane).into_datum().into(),
+        Column::Boolean(in_app),
+        Column::Boolean(plain),
+        Column::Texts(if in_app { &["inapp"] } else { &[] }),
+        Column::Jsonb(&alert_data),
+        ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum().into(),
+        Column::Boolean(false),
+        Column::Null,
+    ]);
     FIRED.with(|row| {
-        let mut fired = row.fields([
-            time(at),
-            firing.alert_id.into_datum(),
-            user_id.into_datum(),
-            firing.alert_name.into_datum(),
-            firing.priority.into_datum(),
-            channels,
-            if in_app { text_array(&owed) } else { channels },
-            firing.content_hash.into_datum(),
-            firing.expires_at.into_datum(),
-            None,
-            traceparent.and_then(trace::parent).into_datum(),
-            uuid(keys::message_key()),
-            uuid(content_key),
-            day_key.and_then(uuid),
-            time(at + policy::DEDUP_MICROS),
-            day.and_then(|day| time(day.end)),
-            policy.map(|policy| policy.lane).into_datum(),
-            in_app.into_datum(),
-            plain.into_datum(),
-            text_array(&delivered),
-            alert_data.as_deref().into_datum(),
-            alert_data.map(|data| (data.len() + pg_sys::VARHDRSZ) as i32).into_datum(),
-            false.into_datum(),
-            None,
-        ]);
         let outbox = Outbox { partitions, slot: outbox_slot, message_ids, install_id };
-        if plain && directly && !in_app && accept::accept(&fired, dedup_keys, &outbox)? {
+        if plain
+            && directly
+            && !in_app
+            && accept::accept(&row.fields(&columns), dedup_keys, &outbox)?
+        {
             sequence::next_value(count_queued);
             let asleep =
                 sequence::last_value(drivers_asleep_until).is_none_or(|until| until > at / 1000);
-            fired.clear();
-            fired.set(c"accepted", true.into_datum());
-            fired.set(c"wake", asleep.into_datum());
+            return Ok(row
+                .only([(c"accepted", Column::Boolean(true)), (c"wake", Column::Boolean(asleep))]));
         }
-        Ok(row.of(fired))
+        Ok(row.form(&mut columns))
     })
 }
 
 /// The elements of a bulk call, in their order. builtin: its channels are known without a table.
-#[pg_extern(volatile, strict, parallel_safe)]
-#[allow(clippy::type_complexity)]
+#[pg_extern(sql = r#"
+CREATE FUNCTION _read_firings(alerts jsonb[])
+RETURNS TABLE (alert_id text, alert_name text, user_id text, message text, priority text, channels text[], builtin boolean,
+               content_hash text, content_key uuid, message_key uuid, dedup_window text, expires_at text, traceparent text,
+               alert_data jsonb)
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
 fn _read_firings(
     alerts: Array<Jsonb>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(alert_id, String),
-            name!(alert_name, Option<String>),
-            name!(user_id, String),
-            name!(message, String),
-            name!(priority, String),
-            name!(channels, Vec<String>),
-            name!(builtin, bool),
-            name!(content_hash, String),
-            name!(content_key, Uuid),
-            name!(message_key, Uuid),
-            name!(dedup_window, Option<String>),
-            name!(expires_at, Option<String>),
-            name!(traceparent, Option<String>),
-            name!(alert_data, Option<NewJsonb>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let element = |json: Option<Jsonb>| {
-        let element = alert::read_element(json.map(|json| json.text))?;
-        let alert = json.and_then(|json| members::container(json.stored, "alert"));
-        let texts = [("message", element.message.as_str()), ("user_id", element.user_id.as_str())];
-        let alert_data = alert.and_then(|alert| members::with_texts(alert, &texts));
-        Ok((element, alert_data))
-    };
-    let elements = alerts.iter().map(element).collect::<Result<Vec<_>, Error>>()?;
-    Ok(TableIterator::new(elements.into_iter().map(|(element, alert_data)| {
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Rows<14>, ErrorReport> {
+    // SAFETY: the function is declared above.
+    let mut rows = unsafe { Rows::new(fcinfo) };
+    for json in alerts.iter() {
+        let element = alert::read_element(json.map(Jsonb::value).transpose()?)?;
         let alert::Element { firing, user_id, message, dedup_window, parent } = element;
-        let content_key = keys::content_key(
-            Some(&firing.content_hash),
-            Some(&user_id),
-            firing.dedup_key.as_deref(),
-        );
-        let builtin = channels::all_builtin(&firing.channels);
-        (
-            firing.alert_id,
-            firing.alert_name,
-            user_id,
-            message,
-            firing.priority,
-            firing.channels,
-            builtin,
-            firing.content_hash,
-            Uuid::from_bytes(content_key),
-            Uuid::from_bytes(keys::message_key()),
-            dedup_window,
-            firing.expires_at,
-            parent,
-            alert_data.as_deref().and_then(NewJsonb::stored),
-        )
-    })))
+        let texts = [("message", message), ("user_id", &*user_id)];
+        let alert_data = members::with_texts(firing.alert, &texts)?;
+        let content_key =
+            keys::content_key(Some(&firing.content_hash), Some(&user_id), firing.dedup_key);
+        rows.push([
+            Column::Text(&firing.alert_id),
+            Column::text(firing.alert_name),
+            Column::Text(&user_id),
+            Column::Text(message),
+            Column::Text(firing.priority),
+            Column::Texts(&firing.channels),
+            Column::Boolean(channels::all_builtin(&firing.channels)),
+            Column::Text(&firing.content_hash),
+            Column::Uuid(content_key),
+            Column::Uuid(keys::message_key()),
+            Column::text(dedup_window),
+            Column::text(firing.expires_at),
+            Column::text(parent),
+            Column::Jsonb(&alert_data),
+        ]);
+    }
+    Ok(rows)
 }
 
 /// Rows for the view `all_policies`, which has those of table `policies` before them.

@@ -1,6 +1,6 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal`, `accept`, `told` and `aggregates` (the SQL functions), `insert`, `jsonb`, `new_jsonb`, `row`, `sequence`, `stored`, `xid8` and the mapping of `error`.
-//! What reads or writes tables is `sql/`.
+//! `api`, `internal`, `accept`, `told` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `row`, `rows`,
+//! `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
 
 mod accept;
 mod admission;
@@ -10,8 +10,11 @@ mod api;
 mod backoff;
 mod channels;
 mod claim_end;
+mod columns;
 mod day;
 mod delivery_counts;
+#[cfg(test)]
+mod encoded;
 mod error;
 mod hash;
 mod insert;
@@ -21,15 +24,18 @@ mod jsonb;
 mod keys;
 mod members;
 mod new_jsonb;
+mod number;
 mod outcomes;
 mod policy;
 mod reached;
 mod row;
+mod rows;
 mod sequence;
 mod snapshot;
 mod stored;
 mod told;
 mod trace;
+mod value;
 mod xid8;
 
 use pgrx::extension_sql_file;

@@ -70,13 +70,6 @@ impl<'a> Maker<'a> {
 #[derive(Clone, Copy)]
 pub struct NewJsonb(pg_sys::Datum);
 
-impl NewJsonb {
-    /// Of what lies behind the length of one that is stored.
-    pub fn stored(bytes: &[u8]) -> Option<Self> {
-        bytes.into_datum().map(Self) // a bytea has its length before it, too
-    }
-}
-
 impl IntoDatum for NewJsonb {
     fn into_datum(self) -> Option<pg_sys::Datum> {
         Some(self.0)

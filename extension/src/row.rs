@@ -6,13 +6,14 @@ use std::ffi::CStr;
 use std::ptr;
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
-use pgrx::datum::{Datum, FromDatum, IntoDatum, UnboxDatum};
+use pgrx::datum::{Datum, FromDatum, UnboxDatum};
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::{pg_sys, PgTupleDesc};
 
+use crate::columns::{Column, Columns};
 use crate::error::Error;
 
 /// Columns of a row, of types that are Postgres's own: those stay what they are for as long as the server runs.
@@ -28,28 +29,39 @@ impl<const N: usize> RowType<N> {
     }
 
     /// A row of these values, in the order of the columns; None is NULL.
-    pub fn row(&self, values: [Option<pg_sys::Datum>; N]) -> Row {
-        self.of(self.fields(values))
+    pub fn row<'a>(&self, values: [impl Into<Column<'a>>; N]) -> Row {
+        let mut columns = Columns::new();
+        columns.set(values.map(Into::into));
+        self.form(&mut columns)
     }
 
-    pub fn fields(&self, values: [Option<pg_sys::Datum>; N]) -> Fields<N> {
-        Fields {
-            columns: self.columns.map(|(name, _)| name),
-            nulls: values.map(|value| value.is_none()),
-            values: values.map(|value| value.unwrap_or(pg_sys::Datum::null())),
+    /// A row of these values alone, the others being NULL.
+    pub fn only<const M: usize>(&self, values: [(&CStr, Column); M]) -> Row {
+        let mut row = [Column::Null; N];
+        for (name, value) in values {
+            if let Some(place) = self.columns.iter().position(|(column, _)| *column == name) {
+                row[place] = value;
+            }
         }
+        self.row(row)
     }
 
-    pub fn of(&self, mut fields: Fields<N>) -> Row {
+    pub fn form(&self, columns: &mut Columns<N>) -> Row {
         // SAFETY: the arrays are as long as the descriptor, and each datum is of the type of its column, as the caller says.
         unsafe {
             let tuple = pg_sys::heap_form_tuple(
                 self.descriptor(),
-                fields.values.as_mut_ptr(),
-                fields.nulls.as_mut_ptr(),
+                columns.datums.as_mut_ptr(),
+                columns.nulls.as_mut_ptr(),
             );
             Row(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
         }
+    }
+
+    /// What a row of these would hold.
+    pub fn fields(&self, columns: &Columns<N>) -> Fields<N> {
+        let names = self.columns.map(|(name, _)| name);
+        Fields { columns: names, values: columns.datums, nulls: columns.nulls }
     }
 
     /// A row that was made here, with values that PL/pgSQL may have set since.
@@ -120,34 +132,6 @@ impl<const N: usize> Fields<N> {
         let place = self.columns.iter().position(|name| *name == column)?;
         (!self.nulls[place]).then_some(self.values[place])
     }
-
-    pub fn set(&mut self, column: &CStr, value: Option<pg_sys::Datum>) {
-        if let Some(place) = self.columns.iter().position(|name| *name == column) {
-            self.nulls[place] = value.is_none();
-            self.values[place] = value.unwrap_or(pg_sys::Datum::null());
-        }
-    }
-
-    pub fn clear(&mut self) {
-        self.nulls = [true; N];
-    }
-}
-
-/// A value of type `text[]`.
-pub fn text_array(texts: &[impl AsRef<str>]) -> Option<pg_sys::Datum> {
-    let mut elements: Vec<_> = texts.iter().filter_map(|text| text.as_ref().into_datum()).collect();
-    // SAFETY: the length, passing and alignment are those of text, and each element is one.
-    let array = unsafe {
-        pg_sys::construct_array(
-            elements.as_mut_ptr(),
-            elements.len() as i32,
-            pg_sys::TEXTOID,
-            -1,
-            false,
-            b'i' as _,
-        )
-    };
-    Some(array.into())
 }
 
 /// Declared in `sql/`, with its OUT parameters.

@@ -30,7 +30,7 @@ fn _told(
     >,
     ErrorReport,
 > {
-    let told = outcomes::told(outcomes.map(|json| json.text), earlier.text)?;
+    let told = outcomes::told(outcomes.map(Jsonb::text), earlier.text())?;
     Ok(TableIterator::new(told.into_iter().map(|message| {
         let missed = Some(message.missed).filter(|channels| !channels.is_empty());
         (
@@ -69,7 +69,7 @@ fn _delivered_whole(
         None => {
             // SAFETY: as above.
             let text = outcomes.and_then(|stored| unsafe { stored.read::<Jsonb>() });
-            outcomes::told(text.map(|json| json.text), "[]")?
+            outcomes::told(text.map(Jsonb::text), "[]")?
         }
     };
     let whole = outcomes::whole(told, &finished);

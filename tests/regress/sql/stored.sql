@@ -2,6 +2,11 @@
 --   1. With any number of members, around the 32 of a stride, of every kind and nesting.
 --   2. A message or user of its own gives way.
 --   3. It is what a single call and a bulk call keep.
+-- And the alert as it is read, from jsonb as it is stored: as its text would be read.
+--   4. Its size is that of its text, whatever it is stored in.
+--   5. Its levels are counted, brackets in texts are not.
+--   6. A number is what its text is: as an id, and in the hash.
+--   7. A bulk call's rows are those of its elements, more than work_mem holds.
 
 CREATE FUNCTION differs(alert jsonb, message text DEFAULT 'It is "30"', user_id text DEFAULT 'ü1') RETURNS boolean LANGUAGE sql AS $$
   SELECT NOT record_image_eq(ROW(r.alert_data), ROW(alert || jsonb_build_object('message', message, 'user_id', user_id)))
@@ -31,3 +36,48 @@ FROM unnest(ARRAY['{"id": 1, "message": {"a": [1]}}', '{"id": 1, "user_id": 5}',
 SELECT pgalert.deliver_alert('{"id": 1, "channels": ["email"], "rows": [[1.50, "a"], {"b": null}]}', 'single', 'm'),
        (SELECT status FROM pgalert.deliver_alerts(ARRAY['{"alert": {"id": 1, "channels": ["email"], "rows": [[1.50, "a"], {"b": null}]}, "user_id": "bulk", "message": "m"}'::jsonb]));
 SELECT user_id, alert_data, alert_data @> '{"rows": [{"b": null}, ["a"]]}' AS is_searched FROM pgalert.outbox ORDER BY message_id;
+
+-- 4
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/include/errors.sql
+CREATE FUNCTION sized(filler jsonb, bytes integer) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT o || jsonb_build_object('pad', repeat('x', bytes - octet_length((o || '{"pad": ""}')::text)))
+  FROM (SELECT jsonb_build_object('id', 1, 'filler', filler)) AS filled (o)
+$$;
+CREATE TABLE fillers (what text, filler jsonb);
+INSERT INTO fillers VALUES
+  ('nothing', 'null'),
+  ('escapes', to_jsonb(repeat(E'"\\\n\x01\x1f\b\f\r\t/é\x7f', 20000))),
+  ('keys with escapes', (SELECT jsonb_object_agg(repeat(E'\x01', 10 + n % 3) || n, n) FROM generate_series(1, 9000) n)),
+  ('large numbers', (SELECT jsonb_agg(1e131000::numeric) FROM generate_series(1, 7))),
+  ('small numbers', (SELECT jsonb_agg('-1e-16000'::numeric) FROM generate_series(1, 60))),
+  ('all kinds', (SELECT jsonb_agg(jsonb_build_array(n, -n * 0.125, NULL, n % 2 = 0, '{}'::jsonb, jsonb_build_object('a', '[]'::jsonb))) FROM generate_series(1, 9000) n));
+SELECT what, length(alert_data ->> 'pad') > 0 AS is_padded, alert_id
+FROM fillers, pgalert._fire(sized(filler, 1048576), 'u', 'm', NULL, directly => false) ORDER BY what;
+SELECT what, pg_temp.error_of(format($$SELECT alert_id FROM pgalert._fire(sized((SELECT filler FROM fillers WHERE what = %L), 1048577), 'u', 'm', NULL, directly => false)$$, what))
+FROM fillers ORDER BY what;
+
+-- 5
+CREATE FUNCTION nested(levels integer) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT jsonb_build_object('id', '[[{"[', 'deep', (repeat('[{"]": ', levels / 2) || '[]' || repeat('}]', levels / 2))::jsonb)
+$$;
+SELECT alert_id FROM pgalert._fire(nested(98), 'u', repeat('[', 200), NULL, directly => false);
+SELECT pg_temp.error_of('SELECT pgalert._fire(nested(100), ''u'', ''m'', NULL, directly => false)');
+SELECT pg_temp.error_of('SELECT pgalert._enabled_channels(nested(3000))');
+
+-- 6
+CREATE TABLE numbers (number numeric);
+INSERT INTO numbers SELECT (sign || mantissa || 'e' || exponent)::numeric
+FROM unnest('{"",-}'::text[]) sign, unnest('{0,0.00,1,5.0,10000,9999.9999,12345678.87654321,100010001.0001,0.1,0.00012345}'::text[]) mantissa,
+     generate_series(-70, 70) exponent;
+INSERT INTO numbers VALUES (1e131071), (-1e131071), ('1e-16383'), (1e255), (1e256), (1e257), ('1e-256'), ('1e-257'), (0.1::numeric(80, 64)), (1::numeric(80, 63));
+SELECT count(*) AS numbers, count(*) FILTER (WHERE r.alert_id <> number::text) AS read_as_others
+FROM numbers, pgalert._fire(jsonb_build_object('id', number), 'u', 'm', NULL, directly => false) r WHERE length(number::text) <= 255;
+SELECT count(*) AS numbers, count(*) FILTER (WHERE pgalert.compute_content_hash(to_jsonb(number)) <> md5(number::text)) AS hashed_as_others
+FROM numbers WHERE scale(number) = 0 OR scale(number) = 1 AND abs(number) BETWEEN 1 AND 1e14;
+
+-- 7
+SET work_mem = '64kB';
+SELECT count(*) AS rows, count(DISTINCT message_key), sum(r.alert_id::integer), bool_and(alert_data ->> 'message' = r.message AND r.user_id = 'u' || r.alert_id) AS is_theirs
+FROM pgalert._read_firings(ARRAY(SELECT jsonb_build_object('alert', jsonb_build_object('id', n, 'channels', '["sms", "email"]'::jsonb), 'user_id', 'u' || n, 'message', 'm' || n) FROM generate_series(1, 5000) n)) r;
+SELECT alert_id, user_id, channels FROM pgalert._read_firings('{}') r;

@@ -1,0 +1,76 @@
+//! The rows of a function that returns a set, made one after the other in its one call. pgrx makes them in a call each, of values
+//! that it allocates one by one: both cost more than what the rows tell.
+
+use pgrx::callconv::{BoxRet, FcInfo};
+use pgrx::datum::Datum;
+use pgrx::memcxt::PgMemoryContexts;
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+use pgrx::{ereport, pg_sys, PgSqlErrorCode};
+
+use crate::columns::{Column, Columns};
+
+/// Rows of N columns.
+pub struct Rows<const N: usize> {
+    store: *mut pg_sys::Tuplestorestate,
+    descriptor: pg_sys::TupleDesc,
+    columns: Columns<N>,
+}
+
+impl<const N: usize> Rows<N> {
+    /// SAFETY: the function is declared to return a set of N columns.
+    pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Self {
+        unsafe {
+            let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            let materialize = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
+            let takes_rows = !info.is_null() && (*info).allowedModes as u32 & materialize != 0;
+            if !takes_rows || (*info).expectedDesc.is_null() {
+                ereport!(
+                    ERROR,
+                    PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                    "the rows of this function are asked for in a way that cannot take them",
+                    "Name it in the FROM of a query."
+                );
+            }
+            let context = (*(*info).econtext).ecxt_per_query_memory;
+            let (store, descriptor) = PgMemoryContexts::For(context).switch_to(|_| {
+                let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+                (store, pg_sys::CreateTupleDescCopy((*info).expectedDesc))
+            });
+            (*info).returnMode = materialize;
+            (*info).setResult = store;
+            (*info).setDesc = descriptor;
+            Self { store, descriptor, columns: Columns::new() }
+        }
+    }
+
+    pub fn push(&mut self, columns: [Column; N]) {
+        self.columns.set(columns);
+        // SAFETY: the arrays are as long as the descriptor; what is in them is copied.
+        unsafe {
+            pg_sys::tuplestore_putvalues(
+                self.store,
+                self.descriptor,
+                self.columns.datums.as_mut_ptr(),
+                self.columns.nulls.as_mut_ptr(),
+            );
+        }
+    }
+}
+
+// SAFETY: the rows are where the caller looks for them.
+unsafe impl<const N: usize> BoxRet for Rows<N> {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        fcinfo.return_null()
+    }
+}
+
+// SAFETY: the function is declared by hand.
+unsafe impl<const N: usize> SqlTranslatable for Rows<N> {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Rows);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("record"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("record")));
+}

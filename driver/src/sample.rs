@@ -62,7 +62,7 @@ pub async fn test(
         bail!("channel {channel} is not configured here\nhint: `pgalert config` shows what is, `pgalert config --defaults` what can be");
     };
     let secrets = secret_file.map(read_secret).transpose()?.into_iter().collect();
-    let recipient = Recipient { recipient_id: 0, address: to, secrets };
+    let recipient = Recipient::new(0, to, secrets);
     let started = Instant::now();
     let result = route.channel().send(&message(sample)?, &recipient).await;
     let ms = started.elapsed().as_millis();

@@ -81,6 +81,15 @@ pub struct Sender {
     pub give_up: CancellationToken,
 }
 
+/// What the tasks of one claim share.
+struct Work {
+    /// Cancelled when the claim is another's, or is given up.
+    lost: CancellationToken,
+    meters: Arc<Meters>,
+    traces: Traces,
+    progress: UnboundedSender<Progress>,
+}
+
 impl Sender {
     /// `places` holds one permit for each message, `memory` one for each KiB of them.
     pub fn dispatch(
@@ -92,7 +101,13 @@ impl Sender {
         let claim_id = claim.claim_id;
         let channels = claim.messages.iter().map(|message| message.channels.len()).sum();
         let lost = self.give_up.child_token();
-        self.tell(Progress::Opened { claim_id, channels, lost: lost.clone() });
+        let work = Arc::new(Work {
+            lost: lost.clone(),
+            meters: self.meters.clone(),
+            traces: self.traces.clone(),
+            progress: self.progress.clone(),
+        });
+        work.tell(Progress::Opened { claim_id, channels, lost });
         for message in claim.messages {
             let Some(place) = places.split(1) else { break };
             let kib = (message.text.len() + message.alert_data.get().len()) / 1024 + 1;
@@ -106,27 +121,23 @@ impl Sender {
                 _counted: self.meters.in_flight(),
             });
             for index in 0..flight.message.channels.len() {
-                let (flight, progress, lost) =
-                    (flight.clone(), self.progress.clone(), lost.clone());
-                let (meters, traces) = (self.meters.clone(), self.traces.clone());
-                let route = self.channels.get(flight.message.channels[index].as_str()).cloned();
+                let (flight, work) = (flight.clone(), work.clone());
+                let route = self.channels.get(&flight.message.channels[index]).cloned();
                 self.tasks.spawn(async move {
                     let name = &flight.message.channels[index];
                     let outcomes = tokio::select! {
-                        outcomes = send_channel(&flight.message, name, route, &meters, &traces) => outcomes,
-                        () = lost.cancelled() => return,
+                        outcomes = send_channel(&flight.message, name, route.as_deref(), &work) => outcomes,
+                        () = work.lost.cancelled() => return,
                     };
-                    // A closed channel means that the reporter has ended, and with it the process.
-                    let _ = progress.send(Progress::Sent {
-                        claim_id,
-                        flight: flight.clone(),
-                        outcomes,
-                    });
+                    work.tell(Progress::Sent { claim_id, flight, outcomes });
                 });
             }
         }
     }
+}
 
+impl Work {
+    /// A closed channel means that the reporter has ended, and with it the process.
     fn tell(&self, progress: Progress) {
         let _ = self.progress.send(progress);
     }
@@ -135,33 +146,37 @@ impl Sender {
 async fn send_channel(
     message: &Message,
     name: &str,
-    route: Option<Arc<Route>>,
-    meters: &Meters,
-    traces: &Traces,
+    route: Option<&Route>,
+    work: &Work,
 ) -> Vec<Outcome> {
+    let Work { meters, traces, .. } = work;
     let recipients = message.recipients.get(name).map(Vec::as_slice).unwrap_or_default();
     let refused = |error| {
         let outcome = Outcome::of(message, name, None, Err(error), Default::default());
         traces.begin(message, name).end(&outcome);
         vec![outcome]
     };
-    let outcomes = match route {
-        None => refused(SendError::transient(
+    let outcomes = match (route, recipients) {
+        (None, _) => refused(SendError::transient(
             "channel_not_configured",
             "this driver has no such channel configured",
         )),
-        Some(_) if recipients.is_empty() => refused(SendError::transient(
+        (Some(_), []) => refused(SendError::transient(
             "no_recipient",
             "the user has no address for this channel",
         )),
-        Some(route) => {
+        // The rule: a set of futures for one would cost as much as its request.
+        (Some(route), [recipient]) => {
+            vec![send_one(message, name, recipient, route, traces).await]
+        }
+        (Some(route), _) => {
             let mut under_way = FuturesUnordered::new();
             let mut outcomes = Vec::with_capacity(recipients.len());
             for recipient in recipients {
                 if under_way.len() == RECIPIENTS_AT_ONCE {
                     outcomes.extend(under_way.next().await);
                 }
-                under_way.push(send_one(message, name, recipient, &route, traces));
+                under_way.push(send_one(message, name, recipient, route, traces));
             }
             outcomes.extend(under_way.collect::<Vec<_>>().await);
             outcomes

@@ -52,7 +52,7 @@ pub fn configured(
     let channel = JsonChannel { http, templates, template, settings: settings.clone() };
     // What is wrong whatever the address is shows at the start.
     if !settings.url.is_empty() {
-        channel.url("x").map_err(|error| invalid(error.text()))?;
+        channel.configured_url("x").map_err(|error| invalid(error.text()))?;
     }
     channel.headers("x").map_err(|error| invalid(error.text()))?;
     Ok(Some(Arc::new(channel)))
@@ -64,8 +64,8 @@ impl Channel for JsonChannel {
         self.post(message, recipient).await
     }
 
-    fn destination(&self, address: &str) -> Option<String> {
-        destination(&self.url(address).ok()?)
+    fn destination(&self, recipient: &Recipient) -> Option<String> {
+        destination(&self.url(recipient).ok()?)
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -75,7 +75,7 @@ impl Channel for JsonChannel {
 
     async fn check(&self) -> Result<String, String> {
         // The host alone: the rest of a URL may hold the secret.
-        let host = self.url("x").ok().and_then(|url| url.host_str().map(str::to_owned));
+        let host = self.configured_url("x").ok().and_then(|url| url.host_str().map(str::to_owned));
         Ok(match host.filter(|_| !self.settings.url.is_empty()) {
             Some(host) => format!("messages go to {host}; `pgalert test` sends one"),
             None => "messages go to the recipients' URLs; `pgalert test` sends one".into(),
@@ -86,7 +86,7 @@ impl Channel for JsonChannel {
 impl JsonChannel {
     async fn post(&self, message: &Message, recipient: &Recipient) -> Result<Receipt, SendError> {
         let (address, secret) = (&recipient.address, self.settings.secret.expose());
-        let url = self.url(address)?;
+        let url = self.url(recipient)?;
         let headers = self.headers(address)?;
         let context = context::of(message, address, secret);
         let body = self.templates.forgiving().render(&self.template, &context)?.into_bytes();
@@ -94,11 +94,16 @@ impl JsonChannel {
         self.verdict(self.http.post(Call { url, headers, body, trusted, repeatable }).await?)
     }
 
-    /// Each value stays one part of the URL. Where the configuration has none, the address is the URL.
-    fn url(&self, address: &str) -> Result<Url, SendError> {
-        if self.settings.url.is_empty() {
-            return self.http.target(address);
+    /// Where the configuration has none, the address is the URL.
+    fn url(&self, recipient: &Recipient) -> Result<Url, SendError> {
+        match self.settings.url.is_empty() {
+            true => self.http.target(recipient).cloned(),
+            false => self.configured_url(&recipient.address),
         }
+    }
+
+    /// Each value stays one part of the URL.
+    fn configured_url(&self, address: &str) -> Result<Url, SendError> {
         let bad = |reason: String| {
             SendError::permanent("bad_address", format!("the channel's url: {reason}"))
         };

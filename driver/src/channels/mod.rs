@@ -27,9 +27,9 @@ pub trait Channel: Send + Sync {
     /// Sends one message to one recipient. Bounded in time by the channel itself.
     async fn send(&self, message: &Message, recipient: &Recipient) -> Result<Receipt, SendError>;
 
-    /// The host that an address leads to (with the port where it is not the usual), for bounds of one host. None for an
-    /// address that `send` refuses.
-    fn destination(&self, address: &str) -> Option<String>;
+    /// The host that a recipient's address leads to (with the port where it is not the usual), for bounds of one host. None for
+    /// an address that `send` refuses.
+    fn destination(&self, recipient: &Recipient) -> Option<String>;
 
     /// What the receiver takes from one sender, for each address. None where it says nothing.
     fn pace(&self) -> Option<Quota> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::SecondsFormat;
 use http::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -22,6 +22,8 @@ use crate::templates::{context, Renderer, Templates};
 use crate::traces;
 
 const TEMPLATE: &str = "webhook.json";
+/// Of a body beside the alert and its message: what it takes with names of the usual length.
+const ENVELOPE_BYTES: usize = 512;
 
 struct WebhookChannel {
     http: Arc<Http>,
@@ -49,7 +51,7 @@ struct Body<'a> {
     message: &'a str,
     priority: &'a str,
     attempt: i32,
-    enqueued_at: DateTime<Utc>,
+    enqueued_at: String,
     alert: &'a RawValue,
 }
 
@@ -64,11 +66,15 @@ pub fn body(renderer: Renderer<'_>, message: &Message, address: &str) -> Result<
             message: &message.text,
             priority: &message.priority,
             attempt: message.attempt,
-            enqueued_at: message.enqueued_at,
+            // As chrono serialises it, but in one piece.
+            enqueued_at: message.enqueued_at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
             alert: &message.alert_data,
         };
-        serde_json::to_string(&body)
-            .map_err(|error| SendError::permanent("bad_message", error.to_string()))
+        let bad = |error: String| SendError::permanent("bad_message", error);
+        let size = message.alert_data.get().len() + message.text.len() + ENVELOPE_BYTES;
+        let mut text = Vec::with_capacity(size);
+        serde_json::to_writer(&mut text, &body).map_err(|error| bad(error.to_string()))?;
+        String::from_utf8(text).map_err(|error| bad(error.to_string()))
     };
     renderer.render_or(TEMPLATE, || context::of(message, address, ""), Some(builtin))
 }
@@ -76,19 +82,11 @@ pub fn body(renderer: Renderer<'_>, message: &Message, address: &str) -> Result<
 #[async_trait]
 impl Channel for WebhookChannel {
     async fn send(&self, message: &Message, recipient: &Recipient) -> Result<Receipt, SendError> {
-        let url = self.http.target(&recipient.address)?;
-        let body = body(self.templates.forgiving(), message, &recipient.address)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut headers = headers(message.delivery_key, now, &recipient.secrets, &body)?;
-        if let Some(value) = traces::outgoing() {
-            headers.insert(HeaderName::from_static(traces::TRACEPARENT), value);
-        }
-        let call = Call { url, headers, body: body.into_bytes(), trusted: false, repeatable: true };
-        self.http.post(call).await?.accepted()
+        self.http.post(self.call(message, recipient)?).await?.accepted()
     }
 
-    fn destination(&self, address: &str) -> Option<String> {
-        destination(&self.http.target(address).ok()?)
+    fn destination(&self, recipient: &Recipient) -> Option<String> {
+        destination(self.http.target(recipient).ok()?)
     }
 
     async fn check(&self) -> Result<String, String> {
@@ -96,6 +94,19 @@ impl Channel for WebhookChannel {
             "webhooks go to https{} addresses",
             if self.allow_http { " and http" } else { "" }
         ))
+    }
+}
+
+impl WebhookChannel {
+    fn call(&self, message: &Message, recipient: &Recipient) -> Result<Call, SendError> {
+        let url = self.http.target(recipient)?.clone();
+        let body = body(self.templates.forgiving(), message, &recipient.address)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut headers = headers(message.delivery_key, now, &recipient.secrets, &body)?;
+        if let Some(value) = traces::outgoing() {
+            headers.insert(HeaderName::from_static(traces::TRACEPARENT), value);
+        }
+        Ok(Call { url, headers, body: body.into_bytes(), trusted: false, repeatable: true })
     }
 }
 

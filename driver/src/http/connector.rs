@@ -75,8 +75,11 @@ impl Service<Name> for Resolver {
     }
 }
 
+/// The client clones it for each request.
 #[derive(Clone)]
-pub struct Connector {
+pub struct Connector(Arc<Steps>);
+
+struct Steps {
     tcp: HttpConnector<Resolver>,
     tls: TlsConnector,
     guard: Option<Arc<Guard>>,
@@ -115,7 +118,7 @@ impl Connector {
         tcp.set_nodelay(true);
         // Shared fairly among a name's addresses; the whole is bounded in `connect`.
         tcp.set_connect_timeout(Some(connect_timeout));
-        Self { tcp, tls, guard, connect_timeout, tls_timeout }
+        Self(Arc::new(Steps { tcp, tls, guard, connect_timeout, tls_timeout }))
     }
 
     /// For another protocol than HTTP, with or without TLS.
@@ -127,10 +130,12 @@ impl Connector {
         };
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
         let none = |error| Fault::Name(io::Error::new(io::ErrorKind::InvalidInput, error));
-        self.clone().connect(uri.map_err(none)?).await
+        self.0.connect(uri.map_err(none)?).await
     }
+}
 
-    async fn connect(mut self, uri: Uri) -> Result<Stream, Fault> {
+impl Steps {
+    async fn connect(&self, uri: Uri) -> Result<Stream, Fault> {
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         // An address in the URL is asked of no resolver.
@@ -140,7 +145,7 @@ impl Connector {
             }
         }
         let https = uri.scheme() == Some(&Scheme::HTTPS);
-        let tcp = timeout(self.connect_timeout, self.tcp.call(uri))
+        let tcp = timeout(self.connect_timeout, self.tcp.clone().call(uri))
             .await
             .map_err(|_| Fault::SlowTcp(self.connect_timeout))?
             .map_err(|error| self.tcp_fault(&error))?;
@@ -190,7 +195,8 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        let steps = self.0.clone();
+        Box::pin(async move { steps.connect(uri).await })
     }
 }
 
@@ -247,7 +253,7 @@ mod tests {
         ]);
         for reached in [true, false, true, false, true] {
             let left = rest.lock().unwrap().len();
-            match connector.clone().connect(uri.clone()).await {
+            match connector.0.connect(uri.clone()).await {
                 Ok(MaybeHttpsStream::Http(stream)) => {
                     let peer = stream.inner().peer_addr().unwrap();
                     assert_eq!((reached, peer.ip().to_string()), (true, ALLOWED.to_owned()));

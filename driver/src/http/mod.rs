@@ -24,10 +24,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{timeout_at, Instant};
 use tokio_rustls::TlsConnector;
-use url::Url;
+use url::{Position, Url};
 
 use crate::config::{self, ConfigError};
-use crate::message::SendError;
+use crate::message::{Recipient, SendError};
 pub use answer::Answer;
 pub use connector::{Connector, Fault, Stream};
 pub use fault::of_connection;
@@ -90,9 +90,9 @@ impl Http {
     }
 
     /// A recipient's URL: https, or http where it is allowed, without a user's name.
-    pub fn target(&self, address: &str) -> Result<Url, SendError> {
+    pub fn target<'a>(&self, recipient: &'a Recipient) -> Result<&'a Url, SendError> {
         let bad = |text: String| SendError::permanent("bad_address", text);
-        let url = Url::parse(address).map_err(|e| bad(format!("the recipient is no URL: {e}")))?;
+        let url = recipient.url().map_err(|e| bad(format!("the recipient is no URL: {e}")))?;
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
@@ -101,31 +101,35 @@ impl Http {
             }
             scheme => return Err(bad(format!("the recipient's URL is {scheme}, not https"))),
         }
-        check_for_names(&url)?;
+        check_for_names(url)?;
         Ok(url)
     }
 
     /// Any HTTP status is an Answer. An error: nobody answered.
     pub async fn post(&self, call: Call) -> Result<Answer, SendError> {
-        let host = call.url.host_str().map(str::to_owned);
-        let mut request = Request::new(Full::new(Bytes::from(call.body)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri(&call.url)?;
-        *request.headers_mut() = call.headers;
-        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
+        let (host, repeatable) = (call.url.host_str().map(str::to_owned), call.repeatable);
         let pool = if call.trusted { &self.trusted } else { &self.guarded };
         let end = Instant::now() + self.timeout;
-        let response = match timeout_at(end, pool.request(request)).await {
+        let response = match timeout_at(end, pool.request(request(call)?)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(fault::of(&error, call.repeatable).at(host)),
+            Ok(Err(error)) => return Err(fault::of(&error, repeatable).at(host)),
             Err(_) => return Err(fault::too_slow(self.timeout).at(host)),
         };
         let (head, stream) = response.into_parts();
         let mut body = Vec::new();
         let whole = timeout_at(end, read(stream, &mut body)).await.unwrap_or(false);
-        let (status, headers, repeatable) = (head.status, head.headers, call.repeatable);
+        let (status, headers) = (head.status, head.headers);
         Ok(Answer { status, headers, body, whole, host, repeatable })
     }
+}
+
+fn request(call: Call) -> Result<Request<Full<Bytes>>, SendError> {
+    let mut request = Request::new(Full::new(Bytes::from(call.body)));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri(&call.url)?;
+    *request.headers_mut() = call.headers;
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
+    Ok(request)
 }
 
 /// As much as came, where it breaks off or is too long. True when it was all.
@@ -144,8 +148,7 @@ async fn read(mut stream: Incoming, body: &mut Vec<u8>) -> bool {
 
 /// Where a URL leads, for bounds of one host.
 pub fn destination(url: &Url) -> Option<String> {
-    let host = url.host_str()?;
-    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    url.has_host().then(|| url[Position::BeforeHost..Position::AfterPort].to_owned())
 }
 
 fn check_for_names(url: &Url) -> Result<(), SendError> {
@@ -204,7 +207,8 @@ mod tests {
     #[test]
     fn a_recipient_is_an_https_url_without_a_users_name() {
         let http = client(false);
-        assert!(http.target("https://example.com/hook?a=b#c").is_ok());
+        let recipient = |address: &str| Recipient::new(1, address.into(), Vec::new());
+        assert!(http.target(&recipient("https://example.com/hook?a=b#c")).is_ok());
         for bad in [
             "http://example.com/",
             "file:///etc/passwd",
@@ -219,9 +223,25 @@ mod tests {
             "not a url",
             "",
         ] {
-            assert_eq!(http.target(bad).unwrap_err().class, "bad_address", "{bad}");
+            let error = http.target(&recipient(bad)).unwrap_err();
+            assert_eq!(error.class, "bad_address", "{bad}");
         }
-        assert!(client(true).target("http://example.com/").is_ok());
+        assert!(client(true).target(&recipient("http://example.com/")).is_ok());
+    }
+
+    #[test]
+    fn a_destination_is_a_host_with_a_port_that_is_not_the_usual() {
+        for (url, expected) in [
+            ("https://Example.com/hook?a=b", Some("example.com")),
+            ("https://example.com:443/", Some("example.com")),
+            ("http://example.com:443", Some("example.com:443")),
+            ("https://ann:secret@example.com:9/x", Some("example.com:9")),
+            ("http://[::1]:9/", Some("[::1]:9")),
+            ("http://127.1/", Some("127.0.0.1")),
+            ("data:text/plain,x", None),
+        ] {
+            assert_eq!(destination(&url.parse().unwrap()).as_deref(), expected, "{url}");
+        }
     }
 
     /// Whatever an address is written like, the one that is connected to is looked at.
@@ -252,7 +272,7 @@ mod tests {
             "[fd00:ec2::254]",
             "[2002:7f00:1::]",
         ] {
-            let url = http.target(&format!("http://{host}:9/")).unwrap();
+            let url = format!("http://{host}:9/").parse().unwrap();
             let call = Call {
                 url,
                 headers: HeaderMap::new(),

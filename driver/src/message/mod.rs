@@ -5,11 +5,13 @@ mod error;
 mod outcome;
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use url::{ParseError, Url};
 use uuid::Uuid;
 
 use crate::config::Secret;
@@ -45,9 +47,20 @@ pub struct Recipient {
     /// What is sent there is signed with each of them, the newest first.
     #[serde(default)]
     pub secrets: Vec<Secret>,
+    #[serde(skip)]
+    url: OnceLock<Result<Url, ParseError>>,
 }
 
 impl Recipient {
+    pub fn new(recipient_id: i64, address: String, secrets: Vec<Secret>) -> Self {
+        Self { recipient_id, address, secrets, url: OnceLock::new() }
+    }
+
+    /// The address as a URL, for channels at which it is one. It is parsed once, however many ask.
+    pub fn url(&self) -> Result<&Url, ParseError> {
+        self.url.get_or_init(|| Url::parse(&self.address)).as_ref().map_err(|error| *error)
+    }
+
     /// An error without the address and the secrets, which the receiver may have quoted.
     pub fn hidden_in(&self, error: SendError) -> SendError {
         let mut error = error.hiding_address(&self.address);

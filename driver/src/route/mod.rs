@@ -120,8 +120,7 @@ impl Route {
     /// Sends one message to one recipient, or says that it is to wait.
     pub async fn send(&self, message: &Message, recipient: &Recipient) -> Sent {
         // An address that names no host is refused by the channel.
-        let host =
-            self.hosts.get(&self.channel.destination(&recipient.address).unwrap_or_default());
+        let host = self.hosts.get(&self.channel.destination(recipient).unwrap_or_default());
         let (places, pass) = match self.admit(&host, recipient).await {
             Ok(admitted) => admitted,
             Err(error) => return Sent { result: Err(error), took: Duration::ZERO },
@@ -138,7 +137,7 @@ impl Route {
             let Breakers { closed, open, half_open } = self.breakers();
             let channel = &self.name;
             warn!(channel, closed, open, half_open, "a host's breaker has opened or closed");
-            debug!(host = self.channel.destination(&recipient.address), "it is this one's");
+            debug!(host = self.channel.destination(recipient), "it is this one's");
         }
         sent
     }

@@ -128,7 +128,7 @@ impl Channel for EmailChannel {
     }
 
     /// All mail goes through one server.
-    fn destination(&self, _: &str) -> Option<String> {
+    fn destination(&self, _: &Recipient) -> Option<String> {
         Some(self.server.host.clone())
     }
 

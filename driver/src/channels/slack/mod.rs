@@ -72,7 +72,7 @@ impl Channel for SlackChannel {
         let address = &recipient.address;
         let mut body = body(self.templates.forgiving(), message, address)?;
         let (url, trusted) = if is_url(address) {
-            (self.http.target(address)?, false)
+            (self.http.target(recipient)?.clone(), false)
         } else {
             body["channel"] = channel(address)?.into();
             (self.api_method("chat.postMessage")?, true)
@@ -81,9 +81,9 @@ impl Channel for SlackChannel {
         verdict(answer, trusted)
     }
 
-    fn destination(&self, address: &str) -> Option<String> {
-        match is_url(address) {
-            true => destination(&self.http.target(address).ok()?),
+    fn destination(&self, recipient: &Recipient) -> Option<String> {
+        match is_url(&recipient.address) {
+            true => destination(self.http.target(recipient).ok()?),
             false => destination(&self.api),
         }
     }

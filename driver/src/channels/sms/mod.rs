@@ -119,7 +119,7 @@ impl Channel for SmsChannel {
         )
     }
 
-    fn destination(&self, _: &str) -> Option<String> {
+    fn destination(&self, _: &Recipient) -> Option<String> {
         destination(&self.url)
     }
 

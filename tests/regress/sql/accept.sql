@@ -5,6 +5,7 @@
 --    4. A transaction that may only read is refused, and takes no id.
 --    5. Constraints hold. Where a table was changed by hand, the error names the column.
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
+--    7. What they name by default is there before them when pg_upgrade makes them anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -111,3 +112,7 @@ SELECT _reserve_all('{}', now(), '{}', '{}', '{}', 'pg_class');
 SET ROLE pgalert_producer;
 SELECT _fire('{}', 'u', 'm', NULL, true);
 RESET ROLE;
+
+-- 7
+SELECT count(*) AS partitions, count(DISTINCT d.objid) AS functions FROM pg_depend d JOIN pg_inherits i ON i.inhparent = 'outbox'::regclass AND i.inhrelid = d.refobjid
+WHERE d.classid = 'pg_proc'::regclass AND d.objid::regproc::text IN ('_fire', '_enqueue', '_enqueue_all');

@@ -5,12 +5,13 @@
 -- is none), the day's key and how long keys are held are those of the built-in policy and settings. plain: nothing else is to be looked
 -- up, its channels and policy being built in; it has a channel and no time at which it expires; and the two sequences say that nothing was set and the
 -- first use is over. alert_data: the alert as tables keep it, with message and user; bytes: its size.
+-- Tables are named one by one, also where they are an array: then pg_upgrade makes them before the functions that name them.
 -- Most alerts are plain. With `directly` one that has nothing for the inbox is accepted here, if its keys are free: then it is in the
 -- outbox and counted, and beside `accepted` only `wake` is told: drivers may be asleep.
 CREATE FUNCTION _fire(alert jsonb, to_user text, message text, traceparent text, directly boolean,
   settings_written regclass DEFAULT 'pgalert.settings_written', first_use_seen regclass DEFAULT 'pgalert.first_use_seen',
   count_queued regclass DEFAULT 'pgalert.count_queued', drivers_asleep_until regclass DEFAULT 'pgalert.drivers_asleep_until',
-  dedup_keys regclass DEFAULT 'pgalert.dedup_keys', partitions regclass[] DEFAULT '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}',
+  dedup_keys regclass DEFAULT 'pgalert.dedup_keys', partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
   outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id(),
   OUT at timestamptz, OUT alert_id text, OUT user_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT owed text[],
   OUT content_hash text, OUT expires text, OUT expires_at timestamptz, OUT parent text, OUT message_key uuid, OUT content_key uuid,
@@ -106,7 +107,7 @@ CREATE FUNCTION _reserve_keys(fired record, dedup_keys regclass DEFAULT 'pgalert
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_keys_wrapper';
 
 -- Puts its message into the outbox.
-CREATE FUNCTION _enqueue(fired record, partitions regclass[] DEFAULT '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}',
+CREATE FUNCTION _enqueue(fired record, partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
   outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id())
 RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_enqueue_wrapper';

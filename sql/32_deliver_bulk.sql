@@ -125,7 +125,7 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_reserve_all_wrapper';
 
 -- Puts the messages of admitted firings into the outbox, but for those that are only for the inbox; returns how many.
 CREATE FUNCTION _enqueue_all(firings firing[], verdicts integer[], day_keys uuid[], at timestamptz,
-  partitions regclass[] DEFAULT '{pgalert.outbox_0,pgalert.outbox_1,pgalert.outbox_2}',
+  partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
   outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id()) RETURNS bigint
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_enqueue_all_wrapper';
 

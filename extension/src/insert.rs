@@ -1,5 +1,5 @@
 //! INSERT without a plan, for rows that every firing writes: to make an INSERT ready takes Postgres longer than to run it, and is
-//! done anew in each transaction. This goes the executor's own ways.
+//! done anew in each transaction. This goes the executor's own ways. Triggers for each row are fired; there is no statement for others.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -54,12 +54,19 @@ impl Target {
             (*state).es_snapshot = pg_sys::GetActiveSnapshot();
             // Where triggers look for it.
             (*state).es_opened_result_relations = pg_sys::lappend(ptr::null_mut(), result.cast());
-            Self { table, result, state, rows: vec![] }
+            let target = Self { table, result, state, rows: vec![] };
+            if target.has_triggers() {
+                pg_sys::AfterTriggerBeginQuery();
+            }
+            target
         }
     }
 
     unsafe fn close(self) {
         unsafe {
+            if self.has_triggers() {
+                pg_sys::AfterTriggerEndQuery(self.state);
+            }
             for row in self.rows {
                 pg_sys::ExecDropSingleTupleTableSlot(row);
             }
@@ -70,8 +77,13 @@ impl Target {
         }
     }
 
-    /// Inserts rows, many at once. The table is no partitioned one; of partitions the caller has found the right one. Triggers for
-    /// each row are fired. Returns how many rows there were.
+    fn has_triggers(&self) -> bool {
+        // SAFETY: open() has made it.
+        unsafe { !(*self.result).ri_TrigDesc.is_null() }
+    }
+
+    /// Inserts rows, many at once. The table is no partitioned one; of partitions the caller has found the right one. Returns how
+    /// many rows there were.
     pub fn put_all<'a, const N: usize>(
         &mut self,
         rows: impl Iterator<Item = Result<Values<'a, N>, Error>>,
@@ -81,13 +93,11 @@ impl Target {
         unsafe {
             for row in rows {
                 let row = self.fill(waiting, &row?)?;
-                if (*self.result).ri_TrigDesc.is_null() {
+                if self.has_triggers() {
+                    pg_sys::ExecSimpleRelationInsert(self.result, self.state, row);
+                } else {
                     self.check_constraints(row);
                     waiting += 1;
-                } else {
-                    pg_sys::AfterTriggerBeginQuery();
-                    pg_sys::ExecSimpleRelationInsert(self.result, self.state, row);
-                    pg_sys::AfterTriggerEndQuery(self.state);
                 }
                 inserted += 1;
                 if waiting == BATCH {
@@ -126,11 +136,13 @@ impl Target {
     }
 
     /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one.
-    /// Fires no triggers.
     pub fn put_unless_held<const N: usize>(&mut self, values: &Values<N>) -> Result<bool, Error> {
         // SAFETY: as above. A token is released, or the transaction ends.
         unsafe {
             let row = self.fill(0, values)?;
+            if self.has_triggers() && !self.fire_before(row) {
+                return Ok(true); // there is no row that another could have the keys of
+            }
             self.check_constraints(row);
             loop {
                 if let Some(holder) = self.holder(row) {
@@ -149,10 +161,26 @@ impl Target {
                 pg_sys::table_tuple_complete_speculative(table, row, token, !taken);
                 pg_sys::SpeculativeInsertionLockRelease(xid);
                 if !taken {
+                    if self.has_triggers() {
+                        self.fire_after(row);
+                    }
                     return Ok(true);
                 }
             }
         }
+    }
+
+    /// False where a trigger has taken the row away.
+    unsafe fn fire_before(&mut self, row: *mut pg_sys::TupleTableSlot) -> bool {
+        unsafe {
+            !(*(*self.result).ri_TrigDesc).trig_insert_before_row
+                || pg_sys::ExecBRInsertTriggers(self.state, self.result, row)
+        }
+    }
+
+    unsafe fn fire_after(&mut self, row: *mut pg_sys::TupleTableSlot) {
+        let (none, null) = (ptr::null_mut(), ptr::null_mut());
+        unsafe { pg_sys::ExecARInsertTriggers(self.state, self.result, row, none, null) }
     }
 
     /// The row of that place, with these values.
@@ -221,6 +249,8 @@ impl Target {
         row: *mut pg_sys::TupleTableSlot,
     ) -> Option<pg_sys::ItemPointerData> {
         let mut holder = pg_sys::ItemPointerData::default();
+        #[cfg(feature = "pg18")]
+        let mut own = holder; // invalid: a row that another has kept from its place lies nowhere
         let free = unsafe {
             pg_sys::ExecCheckIndexConstraints(
                 self.result,
@@ -228,7 +258,7 @@ impl Target {
                 self.state,
                 &raw mut holder,
                 #[cfg(feature = "pg18")]
-                &raw mut (*row).tts_tid, // invalid: it lies nowhere yet
+                &raw mut own,
                 ptr::null_mut(),
             )
         };

@@ -46,6 +46,7 @@ impl<const N: usize> Rows<N> {
     }
 
     pub fn push(&mut self, columns: [Column; N]) {
+        pgrx::check_for_interrupts!(); // a call may have rows for seconds
         self.columns.set(columns);
         // SAFETY: the arrays are as long as the descriptor; what is in them is copied.
         unsafe {

@@ -1,10 +1,11 @@
 -- How an alert that is accepted is written: not by INSERT, and yet as INSERT would.
 --    1. Its row is of the transaction, not of the savepoint in which it is fired; it is seen by what the transaction does next.
 --    2. Every way of firing leaves the same row: alone, among many, and where there is more to look up.
---    3. Triggers for each row of the outbox are fired, and may change the row.
+--    3. Triggers for each row are fired, of the outbox and of dedup_keys, and may change the row.
 --    4. A transaction that may only read is refused, and takes no id.
 --    5. Constraints hold. Where a table was changed by hand, the error names the column.
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
+--    7. What they name by default is there before them when pg_upgrade makes them anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -55,12 +56,21 @@ CREATE FUNCTION pg_temp.shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW
 CREATE FUNCTION pg_temp.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.written VALUES (NEW.alert_id, NEW.priority); RETURN NULL; END $$;
 GRANT INSERT ON public.written TO pgalert_owner;
 DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO pgalert_owner', (SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema())); END $$;
+CREATE FUNCTION pg_temp.note_keys() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.written VALUES (TG_WHEN, concat_ws('+', NEW.content_key, NEW.day_key)); RETURN NEW; END $$;
 CREATE TRIGGER shout BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION pg_temp.shout();
 CREATE TRIGGER note AFTER INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION pg_temp.note();
 SELECT pg_temp.fire('seen', 'one'), pg_temp.bulk('seen-among-many'), pg_temp.fire('seen-too', 'one', dedup_window => '1 hour');
 SELECT w.alert_id, w.priority, o.priority AS kept FROM public.written w JOIN outbox o USING (alert_id) ORDER BY alert_id COLLATE "C";
 DROP TRIGGER shout ON outbox;
 DROP TRIGGER note ON outbox;
+CREATE TRIGGER before_keys BEFORE INSERT ON dedup_keys FOR EACH ROW EXECUTE FUNCTION pg_temp.note_keys();
+CREATE TRIGGER after_keys AFTER INSERT ON dedup_keys FOR EACH ROW EXECUTE FUNCTION pg_temp.note_keys();
+TRUNCATE public.written;
+SELECT pg_temp.fire('keys', 'one'), pg_temp.bulk('keys', user_id => 'two'), pg_temp.fire('keys', 'one') AS again;
+SELECT o.user_id, w.alert_id, count(*) FROM public.written w JOIN outbox o ON w.priority IN (concat_ws('+', o.content_key, o.day_key), o.content_key::text, o.day_key::text)
+WHERE o.alert_id = 'keys' GROUP BY 1, 2 ORDER BY 1, 2;
+DROP TRIGGER before_keys ON dedup_keys;
+DROP TRIGGER after_keys ON dedup_keys;
 
 -- 4
 BEGIN READ ONLY;
@@ -102,3 +112,7 @@ SELECT _reserve_all('{}', now(), '{}', '{}', '{}', 'pg_class');
 SET ROLE pgalert_producer;
 SELECT _fire('{}', 'u', 'm', NULL, true);
 RESET ROLE;
+
+-- 7
+SELECT count(*) AS partitions, count(DISTINCT d.objid) AS functions FROM pg_depend d JOIN pg_inherits i ON i.inhparent = 'outbox'::regclass AND i.inhrelid = d.refobjid
+WHERE d.classid = 'pg_proc'::regclass AND d.objid::regproc::text IN ('_fire', '_enqueue', '_enqueue_all');

@@ -133,7 +133,7 @@ CREATE TABLE dedup_keys (
 -- The order in which a key is looked for, and waited for.
 CREATE UNIQUE INDEX dedup_keys_content ON dedup_keys (content_key) WHERE content_key IS NOT NULL;
 CREATE UNIQUE INDEX dedup_keys_day ON dedup_keys (day_key) WHERE day_key IS NOT NULL;
-COMMENT ON TABLE dedup_keys IS 'Reservations of a content, of a user''s day, or of both; owner is the delivery_key of the message that holds it.';
+COMMENT ON TABLE dedup_keys IS 'Reservations of a content, of a user''s day, or of both; owner is the delivery_key of the message that holds it. Written without INSERT, as outbox.';
 
 CREATE TABLE suppressed_alerts (
   alert_id      text COLLATE "C" NOT NULL,
@@ -196,7 +196,7 @@ CREATE INDEX outbox_queue ON outbox (lane, xid, message_id);
 CREATE TABLE outbox_0 PARTITION OF outbox FOR VALUES IN (0) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 CREATE TABLE outbox_1 PARTITION OF outbox FOR VALUES IN (1) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 CREATE TABLE outbox_2 PARTITION OF outbox FOR VALUES IN (2) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
-COMMENT ON TABLE outbox IS 'Messages for the driver, append-only. A row is never updated or deleted: its slot is truncated when all of it has been claimed and reported.';
+COMMENT ON TABLE outbox IS 'Messages for the driver, append-only. A row is never updated or deleted: its slot is truncated when all of it has been claimed and reported. Firings write it without INSERT: triggers for each row are fired, those for each statement are not.';
 COMMENT ON COLUMN outbox.lane IS '0 high, 1 normal, 2 low.';
 COMMENT ON COLUMN outbox.xid IS 'Transaction that wrote the row: decides in which window of snapshots it is claimed.';
 COMMENT ON COLUMN outbox.delivery_key IS 'Stable over all retries; receivers can drop a repetition by it.';

@@ -7,7 +7,8 @@
 -- first use is over. alert_data: the alert as tables keep it, with message and user; bytes: its size.
 -- Tables are named one by one, also where they are an array: then pg_upgrade makes them before the functions that name them.
 -- Most alerts are plain. With `directly` one that has nothing for the inbox is accepted here, if its keys are free: then it is in the
--- outbox and counted, and beside `accepted` only `wake` is told: drivers may be asleep.
+-- outbox and counted, and beside `accepted` only `wake` is told: drivers may be asleep. accepted is false where one of the keys was held,
+-- NULL where they were not asked for.
 CREATE FUNCTION _fire(alert jsonb, to_user text, message text, traceparent text, directly boolean,
   settings_written regclass DEFAULT 'pgalert.settings_written', first_use_seen regclass DEFAULT 'pgalert.first_use_seen',
   count_queued regclass DEFAULT 'pgalert.count_queued', drivers_asleep_until regclass DEFAULT 'pgalert.drivers_asleep_until',
@@ -178,7 +179,7 @@ BEGIN
   END IF;
 
   WHILE fired.content_key IS NOT NULL OR fired.day_key IS NOT NULL LOOP
-    EXIT WHEN _reserve_keys(fired);
+    EXIT WHEN fired.accepted IS NULL AND _reserve_keys(fired);
     days := coalesce(days, ARRAY[fired.day_key]);
     held := _held(days, fired.content_key, fired.at);
     fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (held) ORDER BY place LIMIT 1);
@@ -188,6 +189,7 @@ BEGIN
       RETURN _counted(verdict);
     END IF;
     PERFORM _free_expired(ARRAY[fired.day_key], ARRAY[fired.content_key], fired.at);
+    fired.accepted := NULL;
   END LOOP;
 
   IF fired.in_app THEN

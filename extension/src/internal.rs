@@ -72,6 +72,7 @@ fn _fire(
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
         && channels::all_builtin(&firing.channels);
+    let directly = directly && plain && !in_app;
     let content_key = keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key);
     let texts =
         [("message", message.unwrap_or_default()), ("user_id", user_id.unwrap_or_default())];
@@ -106,16 +107,12 @@ fn _fire(
         Column::Texts(if in_app { &["inapp"] } else { &[] }),
         Column::Jsonb(&alert_data),
         ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum().into(),
-        Column::Boolean(false),
+        if directly { Column::Boolean(false) } else { Column::Null },
         Column::Null,
     ]);
     FIRED.with(|row| {
         let outbox = Outbox { partitions, slot: outbox_slot, message_ids, install_id };
-        if plain
-            && directly
-            && !in_app
-            && accept::accept(&row.fields(&columns), dedup_keys, &outbox)?
-        {
+        if directly && accept::accept(&row.fields(&columns), dedup_keys, &outbox)? {
             sequence::next_value(count_queued);
             let asleep =
                 sequence::last_value(drivers_asleep_until).is_none_or(|until| until > at / 1000);

@@ -48,24 +48,12 @@ AS $$
   END
 $$;
 
--- Counts many deliveries in a few calls.
-CREATE FUNCTION _count_sent(deliveries bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-  counted bigint;
-BEGIN
-  FOR hundred IN 1 .. deliveries / 100 LOOP
-    counted := nextval('pgalert.count_sent_hundreds');
-  END LOOP;
-  FOR ten IN 1 .. deliveries % 100 / 10 LOOP
-    counted := nextval('pgalert.count_sent_tens');
-  END LOOP;
-  FOR one IN 1 .. deliveries % 10 LOOP
-    counted := nextval(_counter('sent'));
-  END LOOP;
-END
-$$;
+-- Counts many deliveries in a few calls of the sequences of hundreds, tens and ones; returns how many.
+CREATE FUNCTION _count_by(hundreds regclass, tens regclass, ones regclass, deliveries bigint) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_count_by_wrapper';
+CREATE FUNCTION _count_sent(deliveries bigint) RETURNS bigint
+LANGUAGE sql VOLATILE
+AS $$ SELECT _count_by('pgalert.count_sent_hundreds', 'pgalert.count_sent_tens', _counter('sent'), deliveries) $$;
 
 CREATE FUNCTION _count_of(what text) RETURNS bigint
 LANGUAGE sql VOLATILE

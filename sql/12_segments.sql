@@ -9,17 +9,15 @@ AS $$ SELECT greatest(-2147483648, least(2147483647, extract(epoch FROM at) - 94
 
 SELECT setval('delivery_segment', _segment_at(clock_timestamp()));
 
--- Begins the next segment once in a while, so that it has 65,536 deliveries on average: nothing is counted, nobody waits.
--- More of them in a second are numbered ahead of the clock.
-CREATE FUNCTION _next_segment(deliveries bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE
-AS $$
-BEGIN
-  IF random() < deliveries / 65536.0 THEN
-    PERFORM setval('pgalert.delivery_segment', greatest(s.last_value + 1, _segment_at(clock_timestamp()))) FROM delivery_segment s;
-  END IF;
-END
-$$;
+-- Begins the next segment. More of them in a second are numbered ahead of the clock.
+CREATE FUNCTION _begin_segment() RETURNS bigint
+LANGUAGE sql VOLATILE
+AS $$ SELECT setval('pgalert.delivery_segment', greatest(s.last_value + 1, _segment_at(clock_timestamp()))) FROM delivery_segment s $$;
+
+-- The same once in a while, so that a segment has 65,536 deliveries on average: nothing is counted, nobody waits. Inlined.
+CREATE FUNCTION _next_segment(deliveries bigint) RETURNS bigint
+LANGUAGE sql VOLATILE
+AS $$ SELECT CASE WHEN random() < deliveries / 65536::double precision THEN _begin_segment() END $$;
 
 -- Segments with deliveries of `since` and later, the newest first. A row is written a moment after its segment was read.
 CREATE FUNCTION _segments(since timestamptz DEFAULT '-infinity') RETURNS TABLE (segment integer)

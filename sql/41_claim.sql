@@ -379,12 +379,10 @@ BEGIN
     RAISE EXCEPTION 'claim_id must not be NULL' USING ERRCODE = 'null_value_not_allowed',
       DETAIL = 'It names the messages that are spoken of.', HINT = 'Give the claim_id of claim_batch().';
   END IF;
-  PERFORM _check_text('worker', worker, 255);
   SELECT c.* INTO claim FROM claims c WHERE c.claim_id = _own_claim.claim_id FOR UPDATE;
-  IF NOT FOUND OR claim.messages = 0 THEN
-    PERFORM _lease_lost(claim_id, 'There is no such claim, or it ended long ago.');
-  ELSIF claim.worker <> worker THEN
-    PERFORM _lease_lost(claim_id, 'Another worker holds it.');
+  IF (claim.messages > 0 AND claim.worker = worker AND worker <> '') IS NOT TRUE THEN
+    PERFORM _check_text('worker', worker, 255);  -- of a claim that is the worker's, claim_batch() has looked
+    PERFORM _lease_lost(claim_id, CASE WHEN claim.messages > 0 THEN 'Another worker holds it.' ELSE 'There is no such claim, or it ended long ago.' END);
   END IF;
   progress := _progress(claim_id);
   IF progress.ended = 'taken_over' THEN

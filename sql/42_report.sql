@@ -57,11 +57,15 @@ LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', '_owed_is_told_wrapper';
 CREATE FUNCTION _methods(before text[], now text[]) RETURNS jsonb
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_methods_wrapper';
 
--- Messages of a claim that were delivered whole and are no retries.
-CREATE FUNCTION _whole_rows(claim claims, told bytea, messages integer, first_id bigint, last_id bigint) RETURNS SETOF outbox
+-- Messages of a claim that were delivered whole and are no retries. Of their columns what a delivery needs: each level of a plan
+-- passes on all that it is given.
+CREATE FUNCTION _whole_rows(claim claims, told bytea, messages integer, first_id bigint, last_id bigint)
+RETURNS TABLE (message_id bigint, delivery_key uuid, alert_id text, user_id text, content_hash text, channels text[], delivered_channels text[],
+               attempt integer, priority text, accepted_at timestamptz)
 LANGUAGE sql STABLE
 AS $$
-  SELECT m.* FROM _claim_rows(claim, first_id, last_id) m
+  SELECT m.message_id, m.delivery_key, m.alert_id, m.user_id, m.content_hash, m.channels, m.delivered_channels, m.attempt, m.priority, m.accepted_at
+  FROM _claim_rows(claim, first_id, last_id) m
   WHERE m.dlq_id IS NULL AND _owed_is_told(told, m.delivery_key, m.message_id, m.channels)
   LIMIT messages
 $$;

@@ -4,12 +4,13 @@ use std::ptr;
 
 use pgrx::datum::{Internal, IntoDatum, TimestampWithTimeZone};
 use pgrx::memcxt::PgMemoryContexts;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::claim_end::{ClaimEnd, Waiting};
 use crate::delivery_counts::{Counts, DeliveryCounts};
 use crate::jsonb::Jsonb;
-use crate::new_jsonb::{Maker, NewJsonb};
+use crate::new_jsonb::NewJsonb;
 use crate::reached::{Address, Addresses};
 use crate::row::{Row, RowType};
 use crate::stored::Stored;
@@ -94,28 +95,12 @@ fn _by_channel_add(
     addresses
 }
 
-/// `{channel: [{"recipient_id", "address", "secrets"?}, …]}`
 #[pg_extern(sql = false)]
-fn _by_channel_jsonb(mut addresses: Internal, fcinfo: pg_sys::FunctionCallInfo) -> NewJsonb {
-    let mut maker = Maker::default();
-    let addresses = state::<Addresses>(&mut addresses, fcinfo).in_order();
-    let mut channels = Vec::with_capacity(addresses.len());
-    for (channel, addresses) in addresses {
-        let mut array = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            let mut entries = Vec::with_capacity(3);
-            entries.push(("address", maker.text(&address.address)));
-            if let Some(secrets) = &address.secrets {
-                let secrets = secrets.iter().map(|secret| maker.text(secret)).collect();
-                entries.push(("secrets", maker.array(secrets)));
-            }
-            entries.push(("recipient_id", maker.integer(address.recipient_id)));
-            array.push(maker.object(entries));
-        }
-        channels.push((channel.as_str(), maker.array(array)));
-    }
-    let channels = maker.object(channels);
-    maker.jsonb(channels)
+fn _by_channel_jsonb(
+    mut addresses: Internal,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<NewJsonb>, ErrorReport> {
+    Ok(NewJsonb::of(&state::<Addresses>(&mut addresses, fcinfo).stored())?)
 }
 
 thread_local! {

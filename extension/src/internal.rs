@@ -164,6 +164,19 @@ fn _read_firings(
     Ok(rows)
 }
 
+/// Declared in `sql/11_counters.sql`.
+#[pg_extern(sql = false)]
+fn _count_by(hundreds: pg_sys::Oid, tens: pg_sys::Oid, ones: pg_sys::Oid, deliveries: i64) -> i64 {
+    for (counter, times) in
+        [(hundreds, deliveries / 100), (tens, deliveries % 100 / 10), (ones, deliveries % 10)]
+    {
+        for _ in 0..times {
+            sequence::next_value(counter);
+        }
+    }
+    deliveries
+}
+
 /// Rows for the view `all_policies`, which has those of table `policies` before them.
 #[pg_extern(immutable, parallel_safe)]
 #[allow(clippy::type_complexity)]

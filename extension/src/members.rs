@@ -1,4 +1,4 @@
-//! An object as jsonb stores it, with members put in. What else it holds is copied as it lies: `jsonb ||` takes both sides apart,
+//! An object as jsonb stores it, made of members, or with some put in. What else it holds is copied as it lies: `jsonb ||` takes both sides apart,
 //! which costs a firing more than reading the alert.
 
 use crate::error::Error;
@@ -8,7 +8,7 @@ use crate::value::{write, Container, Slot, OBJECT, STRING};
 pub fn with_texts(object: Container, texts: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
     let mut members = object.all_members(texts.len())?;
     for (key, text) in texts {
-        let member = (key.as_bytes(), Slot { kind: STRING, bytes: text.as_bytes() });
+        let member = (key.as_bytes(), Slot::text(text));
         match members.binary_search_by_key(&order(member.0), |other| order(other.0)) {
             Ok(place) => members[place] = member,
             Err(place) => members.insert(place, member),
@@ -17,11 +17,13 @@ pub fn with_texts(object: Container, texts: &[(&str, &str)]) -> Result<Vec<u8>, 
     Ok(write_object(&members))
 }
 
-fn order(key: &[u8]) -> (usize, &[u8]) {
+/// Keys are sorted by this.
+pub fn order(key: &[u8]) -> (usize, &[u8]) {
     (key.len(), key)
 }
 
-fn write_object(members: &[(&[u8], Slot)]) -> Vec<u8> {
+/// An object of members in the order of their keys.
+pub fn write_object(members: &[(&[u8], Slot)]) -> Vec<u8> {
     let keys = members.iter().map(|(key, _)| Slot { kind: STRING, bytes: key });
     let values = members.iter().map(|(_, value)| *value);
     write(OBJECT, members.len(), keys.chain(values))

@@ -129,6 +129,36 @@ impl<'a> Number<'a> {
     }
 }
 
+/// An integer as it is stored: in the short form, without the zeros at its end.
+pub fn stored(integer: i64) -> Vec<u8> {
+    let mut digits = [0; 5]; // the last first
+    let mut count = 0;
+    let mut rest = integer.unsigned_abs();
+    while rest > 0 {
+        digits[count] = (rest % u64::from(BASE)) as u16;
+        rest /= u64::from(BASE);
+        count += 1;
+    }
+    let zeros = digits[..count].iter().take_while(|digit| **digit == 0).count();
+    let sign = if integer < 0 { SHORT_NEGATIVE } else { 0 };
+    let head = SHORT | sign | count.saturating_sub(1) as u16;
+    let size = size_of::<u32>() + size_of::<u16>() * (1 + count - zeros);
+    let mut stored = Vec::with_capacity(size);
+    stored.extend(length_word(size as u32).to_ne_bytes());
+    stored.extend(head.to_ne_bytes());
+    stored.extend(digits[zeros..count].iter().rev().flat_map(|digit| digit.to_ne_bytes()));
+    stored
+}
+
+/// A length, its own word counted, as Postgres puts it before a value.
+fn length_word(size: u32) -> u32 {
+    if cfg!(target_endian = "big") {
+        size
+    } else {
+        size << 2
+    }
+}
+
 impl fmt::Display for Number<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let mut text = String::new();
@@ -182,6 +212,7 @@ mod tests {
         let of = |text: &str| Number::of(&encoded::number(text)).unwrap().integer();
         for number in [0, 1, -1, 10_000, i64::MIN, i64::MAX] {
             assert_eq!(of(&number.to_string()), Some(number));
+            assert_eq!(stored(number), encoded::number(&number.to_string()));
         }
         assert_eq!(of("9223372036854775808"), None);
         assert_eq!(of("-9223372036854775809"), None);
@@ -209,6 +240,14 @@ mod tests {
             prop_assert_eq!(of(&number.to_string()), Some(number));
             prop_assert_eq!(of(&format!("{number}.0")), None);
             prop_assert_eq!(of(&format!("{number}0000000000000000000")), (number == 0).then_some(0));
+        }
+
+        #[test]
+        fn integers_are_stored_as_postgres_stores_them(number: i64, places in 0u32..19) {
+            let power = 10i64.pow(places);
+            for number in [number / power, number / power * power] {
+                prop_assert_eq!(stored(number), encoded::number(&number.to_string()));
+            }
         }
 
         #[test]

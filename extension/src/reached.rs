@@ -1,5 +1,9 @@
 //! Where a message is to go: the addresses of each of its channels.
 
+use crate::members::{order, write_object};
+use crate::number;
+use crate::value::{write_array, Slot, NUMBER};
+
 /// An address of a user.
 pub struct Address {
     pub recipient_id: i64,
@@ -20,31 +24,56 @@ impl Addresses {
         }
     }
 
-    /// In the same order however they were found.
-    pub fn in_order(&mut self) -> &[(String, Vec<Address>)] {
+    /// `{channel: [{"recipient_id", "address", "secrets"?}, …]}` as jsonb stores it, the addresses in the same order however they were found.
+    pub fn stored(&mut self) -> Vec<u8> {
+        self.0.sort_unstable_by(|(a, _), (b, _)| order(a.as_bytes()).cmp(&order(b.as_bytes())));
+        let mut arrays = Vec::with_capacity(self.0.len());
         for (_, addresses) in &mut self.0 {
             addresses.sort_unstable_by(|a, b| a.address.cmp(&b.address));
+            let addresses: Vec<_> = addresses.iter().map(Address::stored).collect();
+            let slots: Vec<_> = addresses.iter().map(|stored| Slot::container(stored)).collect();
+            arrays.push(write_array(&slots));
         }
-        &self.0
+        let arrays = arrays.iter().map(|stored| Slot::container(stored));
+        let channels = self.0.iter().map(|(channel, _)| channel.as_bytes());
+        write_object(&channels.zip(arrays).collect::<Vec<_>>())
+    }
+}
+
+impl Address {
+    fn stored(&self) -> Vec<u8> {
+        let recipient_id = number::stored(self.recipient_id);
+        let secrets = self.secrets.as_ref().map(|secrets| {
+            write_array(&secrets.iter().map(|secret| Slot::text(secret)).collect::<Vec<_>>())
+        });
+        let mut members: Vec<(&[u8], Slot)> = Vec::with_capacity(3);
+        members.push((b"address", Slot::text(&self.address)));
+        if let Some(secrets) = &secrets {
+            members.push((b"secrets", Slot::container(secrets)));
+        }
+        members.push((b"recipient_id", Slot { kind: NUMBER, bytes: &recipient_id }));
+        write_object(&members)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoded;
 
     #[test]
     fn addresses_of_a_channel_are_put_together_in_order() {
         let mut addresses = Addresses::default();
-        for (channel, address) in [("email", "b"), ("sms", "2"), ("email", "a"), ("email", "c")] {
-            let address = Address { recipient_id: 1, address: address.to_owned(), secrets: None };
-            addresses.add(channel, address);
+        for (channel, address) in [("email", "b"), ("sms", "2"), ("email", "a"), ("email", "é")] {
+            let secrets = (address == "2").then(|| vec!["one".to_owned(), "two".to_owned()]);
+            addresses.add(channel, Address { recipient_id: 10, address: address.into(), secrets });
         }
-        let found: Vec<_> = addresses
-            .in_order()
-            .iter()
-            .map(|(channel, of)| (channel.as_str(), of.iter().map(|a| &*a.address).collect()))
-            .collect();
-        assert_eq!(found, [("email", vec!["a", "b", "c"]), ("sms", vec!["2"])]);
+        let expected = r#"{
+            "sms": [{"address": "2", "secrets": ["one", "two"], "recipient_id": 10}],
+            "email": [{"address": "a", "recipient_id": 10}, {"address": "b", "recipient_id": 10},
+                      {"address": "é", "recipient_id": 10}]
+        }"#;
+        assert_eq!(addresses.stored(), encoded::stored(expected));
+        assert_eq!(Addresses::default().stored(), encoded::stored("{}"));
     }
 }

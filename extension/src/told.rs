@@ -7,10 +7,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{name, pg_extern, pg_sys};
 
 use crate::jsonb::{FlatObjects, Jsonb};
-use crate::new_jsonb::{Maker, NewJsonb};
+use crate::new_jsonb::NewJsonb;
 use crate::outcomes::{self, ChannelsTold};
 use crate::row::{Row, RowType};
 use crate::stored::Stored;
+use crate::value::{write_array, Slot};
 
 /// A row for each message that outcomes tell of.
 #[pg_extern(immutable, parallel_safe)]
@@ -144,23 +145,22 @@ struct Methods {
 
 /// Declared in `sql/42_report.sql`.
 #[pg_extern(sql = false)]
-fn _methods(before: Stored, now: Stored, fcinfo: pg_sys::FunctionCallInfo) -> NewJsonb {
+fn _methods(
+    before: Stored,
+    now: Stored,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<NewJsonb>, ErrorReport> {
     // SAFETY: these are calls by SQL, and the arguments are declared as text[].
     unsafe {
         let kept: &mut Methods = kept(fcinfo);
-        match kept.jsonb {
-            Some(jsonb) if kept.before == before.bytes && kept.now == now.bytes => jsonb,
-            _ => {
-                let lists = [before.read::<Array<&str>>(), now.read::<Array<&str>>()];
-                let names = lists.iter().flatten().flat_map(|names| names.iter().flatten());
-                let mut maker = Maker::default();
-                let names = names.map(|name| maker.text(name)).collect();
-                let array = maker.array(names);
-                let jsonb = PgMemoryContexts::For((*(*fcinfo).flinfo).fn_mcxt)
-                    .switch_to(|_| maker.jsonb(array));
-                (kept.before, kept.now) = (before.bytes.to_vec(), now.bytes.to_vec());
-                *kept.jsonb.insert(jsonb)
-            }
+        if kept.jsonb.is_none() || kept.before != before.bytes || kept.now != now.bytes {
+            let lists = [before.read::<Array<&str>>(), now.read::<Array<&str>>()];
+            let names = lists.iter().flatten().flat_map(|names| names.iter().flatten());
+            let array = write_array(&names.map(Slot::text).collect::<Vec<_>>());
+            kept.jsonb = PgMemoryContexts::For((*(*fcinfo).flinfo).fn_mcxt)
+                .switch_to(|_| NewJsonb::of(&array))?;
+            (kept.before, kept.now) = (before.bytes.to_vec(), now.bytes.to_vec());
         }
+        Ok(kept.jsonb)
     }
 }

@@ -15,6 +15,7 @@ pub const ARRAY: u32 = 0x4000_0000;
 
 /// Of a JEntry: a length, or where its value ends.
 const LENGTH: u32 = 0x0FFF_FFFF;
+pub const MAX_LENGTH: usize = LENGTH as usize;
 const KIND: u32 = 0x7000_0000;
 pub const STRING: u32 = 0;
 pub const NUMBER: u32 = 0x1000_0000;
@@ -216,6 +217,14 @@ pub struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
+    pub fn text(text: &'a str) -> Self {
+        Slot { kind: STRING, bytes: text.as_bytes() }
+    }
+
+    pub fn container(bytes: &'a [u8]) -> Self {
+        Slot { kind: CONTAINER, bytes }
+    }
+
     pub fn value(self) -> Result<Value<'a>, Error> {
         match self.kind {
             NULL => Ok(Value::Null),
@@ -286,6 +295,10 @@ pub fn write<'a>(
         container[(1 + index) * WORD..(2 + index) * WORD].copy_from_slice(&entry.to_ne_bytes());
     }
     container
+}
+
+pub fn write_array(elements: &[Slot]) -> Vec<u8> {
+    write(ARRAY, elements.len(), elements.iter().copied())
 }
 
 fn damage() -> Error {

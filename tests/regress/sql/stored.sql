@@ -7,6 +7,8 @@
 --   5. Its levels are counted, brackets in texts are not.
 --   6. A number is what its text is: as an id, and in the hash.
 --   7. A bulk call's rows are those of its elements, more than work_mem holds.
+-- And what is made without an alert: to the byte what jsonb's own input makes.
+--   8. The addresses that a claim gives, with numbers of several digits to the base of 10,000, and the channels of a delivery.
 
 CREATE FUNCTION differs(alert jsonb, message text DEFAULT 'It is "30"', user_id text DEFAULT 'ü1') RETURNS boolean LANGUAGE sql AS $$
   SELECT NOT record_image_eq(ROW(r.alert_data), ROW(alert || jsonb_build_object('message', message, 'user_id', user_id)))
@@ -81,3 +83,15 @@ SET work_mem = '64kB';
 SELECT count(*) AS rows, count(DISTINCT message_key), sum(r.alert_id::integer), bool_and(alert_data ->> 'message' = r.message AND r.user_id = 'u' || r.alert_id) AS is_theirs
 FROM pgalert._read_firings(ARRAY(SELECT jsonb_build_object('alert', jsonb_build_object('id', n, 'channels', '["sms", "email"]'::jsonb), 'user_id', 'u' || n, 'message', 'm' || n) FROM generate_series(1, 5000) n)) r;
 SELECT alert_id, user_id, channels FROM pgalert._read_firings('{}') r;
+
+-- 8
+SELECT setval(pg_get_serial_sequence('pgalert.recipients', 'recipient_id'), 9900) AS before_10000;
+SELECT count(pgalert.add_recipient(u, c, repeat('é', n % 50) || n || '@example.com', CASE WHEN n % 5 = 0 THEN 'whsec_' || repeat('A', 32) END))
+FROM unnest('{single,bulk}'::text[]) u, unnest('{email,sms,webhook}'::text[]) c, generate_series(1, 70) n;
+SELECT count(pgalert.deliver_alert(jsonb_build_object('id', c::text, 'channels', c), u, c::text))
+FROM unnest('{single,bulk,nobody}'::text[]) u, unnest(ARRAY['["sms"]', '["inapp", "email"]', '["sms", "email", "webhook"]']::jsonb[]) c;
+SELECT user_id, channels, (SELECT sum(jsonb_array_length(a)) FROM jsonb_each(recipients) AS e (c, a)) AS addresses, record_image_eq(ROW(recipients), ROW(recipients::text::jsonb)) AS as_any
+FROM pgalert.claim_batch('w', 100, '1 hour');
+SELECT count(pgalert.report((SELECT max(claim_id) FROM pgalert.claims), 'w', jsonb_build_array(jsonb_build_object('delivery_key', delivery_key, 'channel', channels[1], 'outcome', 'delivered'))))
+FROM pgalert.outbox WHERE cardinality(channels) = 1;
+SELECT delivery_methods, count(*), bool_and(record_image_eq(ROW(delivery_methods), ROW(delivery_methods::text::jsonb))) AS as_any FROM pgalert.alert_deliveries GROUP BY 1 ORDER BY 1;

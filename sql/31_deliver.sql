@@ -142,7 +142,6 @@ DECLARE
   days    uuid[];
   held    uuid[];
   verdict text;
-  queued  boolean;
 BEGIN
   fired := _fire(alert, user_id, message, traceparent, directly => dedup_window IS NULL);
   IF fired.accepted THEN
@@ -203,8 +202,7 @@ BEGIN
       RETURN _counted('delivered');
     END IF;
   END IF;
-  queued := _enqueue(fired);
-  IF _drivers_asleep(_now_ms()) THEN
+  IF _enqueue(fired) AND _drivers_asleep(_now_ms()) THEN
     PERFORM _wake_drivers();
   END IF;
   RETURN _counted('queued');

@@ -107,7 +107,7 @@ AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 CREATE FUNCTION _reserve_keys(fired record, dedup_keys regclass DEFAULT 'pgalert.dedup_keys') RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_keys_wrapper';
 
--- Puts its message into the outbox.
+-- Puts its message into the outbox. Always true.
 CREATE FUNCTION _enqueue(fired record, partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
   outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id())
 RETURNS boolean
@@ -202,7 +202,7 @@ BEGIN
       RETURN _counted('delivered');
     END IF;
   END IF;
-  IF _enqueue(fired) AND _drivers_asleep(_now_ms()) THEN
+  IF (CASE WHEN _enqueue(fired) THEN _drivers_asleep(_now_ms()) END) THEN
     PERFORM _wake_drivers();
   END IF;
   RETURN _counted('queued');

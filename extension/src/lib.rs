@@ -1,8 +1,7 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal`, `accept`, `told` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `row`, `rows`,
+//! `api`, `internal`, `fire`, `fire_many`, `told` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `outbox`, `row`, `rows`,
 //! `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
 
-mod accept;
 mod admission;
 mod aggregates;
 mod alert;
@@ -16,6 +15,8 @@ mod delivery_counts;
 #[cfg(test)]
 mod encoded;
 mod error;
+mod fire;
+mod fire_many;
 mod hash;
 mod insert;
 mod internal;
@@ -25,6 +26,7 @@ mod keys;
 mod members;
 mod new_jsonb;
 mod number;
+mod outbox;
 mod outcomes;
 mod policy;
 mod reached;
@@ -63,8 +65,8 @@ extension_sql_file!(
         internal::_now_ms,
         internal::_content_key,
         internal::_day_keys,
-        internal::_day_keys_of_many,
-        internal::_read_firings,
+        fire_many::_day_keys_of_many,
+        fire_many::_read_firings,
         told::_told,
         internal::_snapshot_with,
         internal::_window_ranges,

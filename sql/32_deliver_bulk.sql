@@ -74,7 +74,14 @@ BEGIN
 END
 $$;
 
--- The same, naming the element at fault. The block writes nothing, so it costs no transaction id.
+-- The same where nothing else is to be looked up: each element can be read, its channels and policy are built in, it has a channel,
+-- and no time at which it expires or window of its own; and the two sequences say that nothing was set and the first use is over.
+-- Otherwise NULL.
+CREATE FUNCTION _prepare_plain(alerts jsonb[], at timestamptz,
+  settings_written regclass DEFAULT 'pgalert.settings_written', first_use_seen regclass DEFAULT 'pgalert.first_use_seen') RETURNS bulk_call
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_prepare_plain_wrapper';
+
+-- The same for any, naming the element at fault. The block writes nothing, so it costs no transaction id.
 CREATE FUNCTION _prepare_firings_named(alerts jsonb[], at timestamptz) RETURNS bulk_call
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -140,9 +147,9 @@ DECLARE
 BEGIN
   LOOP
     SELECT array_agg(k.key) FILTER (WHERE k.until > at), bool_or((k.until > at) IS NOT TRUE) INTO held, some_expired
-    FROM (SELECT c.content_key AS key, c.content_until AS until FROM dedup_keys c WHERE c.content_key = ANY (call.content_keys)
+    FROM (SELECT c.content_key AS key, c.content_until AS until FROM dedup_keys c WHERE c.content_key = ANY (_sorted(call.content_keys))
           UNION ALL
-          SELECT d.day_key, d.day_until FROM dedup_keys d WHERE d.day_key = ANY (call.day_keys)) AS k;
+          SELECT d.day_key, d.day_until FROM dedup_keys d WHERE d.day_key = ANY (_sorted(call.day_keys))) AS k;
     admitted := _admit(call.asked, call.content_keys, call.day_keys, call.daily_limits, held);
     -- Where another session has won a key since the look, all of it is undone and decided again: whoever waits with keys in hand, for
     -- keys that come before them, may wait for ever.
@@ -184,7 +191,10 @@ BEGIN
   ELSIF alerts = '{}' THEN
     RETURN;
   END IF;
-  call := _prepare_firings_named(alerts, started);
+  call := _prepare_plain(alerts, started);
+  IF call.each IS NULL THEN
+    call := _prepare_firings_named(alerts, started);
+  END IF;
   firings := call.each;
   SELECT r.verdicts, r.day_keys INTO verdicts, day_keys FROM _reserve(call, started) r;
 

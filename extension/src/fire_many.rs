@@ -1,15 +1,18 @@
 //! SQL functions of `sql/32_deliver_bulk.sql`: the same for the elements of a bulk call.
 
-use std::ffi::CStr;
+use std::{iter, ptr};
 
 use pgrx::datum::{Array, FromDatum, IntoDatum, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{pg_extern, pg_sys};
+use pgrx::{pg_extern, pg_sys, PgTupleDesc};
 
-use crate::admission::{self, Applicant, Verdict};
+use crate::admission::{self, Applicant, Key, Verdict};
 use crate::alert;
+use crate::api::POSTGRES_EPOCH_MICROS;
+use crate::arrays::{self, Element};
 use crate::channels;
-use crate::columns::Column;
+use crate::columns::{Column, Columns};
+use crate::day;
 use crate::error::Error;
 use crate::insert::{self, Values};
 use crate::internal::_day_keys;
@@ -17,8 +20,10 @@ use crate::jsonb::Jsonb;
 use crate::keys;
 use crate::members;
 use crate::outbox::{Message, Outbox};
-use crate::row::{Row, RowArgument, RowType};
+use crate::policy;
+use crate::row::{Row, RowArgument, RowReader, RowType};
 use crate::rows::Rows;
+use crate::sequence;
 
 /// The elements of a bulk call, in their order. builtin: its channels are known without a table.
 #[pg_extern(sql = r#"
@@ -61,6 +66,117 @@ fn _read_firings(
     Ok(rows)
 }
 
+/// The columns of types `firing` and `bulk_call`.
+const FIRING: usize = 15;
+const CALL: usize = 9;
+
+/// Declared in `sql/32_deliver_bulk.sql`.
+#[pg_extern(sql = false)]
+fn _prepare_plain(
+    alerts: Array<Jsonb>,
+    at: TimestampWithTimeZone,
+    settings_written: pg_sys::Oid,
+    first_use_seen: pg_sys::Oid,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Option<Row> {
+    let nothing_set = sequence::last_value(settings_written).is_none();
+    if !nothing_set || !sequence::was_called(first_use_seen) {
+        return None;
+    }
+    let at = i64::from(at);
+    let day = day::utc_day(at + POSTGRES_EPOCH_MICROS)?;
+    let (call, firing) = call_type(fcinfo)?;
+    let mut columns = Columns::<FIRING>::new();
+    let (mut firings, mut message_keys, mut content_keys, mut day_keys) =
+        (vec![], vec![], vec![], vec![]);
+    let mut in_app = false;
+    for json in alerts.iter() {
+        pgrx::check_for_interrupts!(); // a call may have alerts for seconds
+        let element = alert::read_element(json.map(Jsonb::value).transpose().ok()?).ok()?;
+        let alert::Element { firing: fired, user_id, message, dedup_window, parent } = element;
+        let policy = policy::builtin(fired.priority)?;
+        let plain = fired.expires_at.is_none()
+            && dedup_window.is_none()
+            && !fired.channels.is_empty()
+            && channels::all_builtin(&fired.channels);
+        if !plain {
+            return None;
+        }
+        let texts = [("message", message), ("user_id", &*user_id)];
+        let alert_data = members::with_texts(fired.alert, &texts).ok()?;
+        let content_key =
+            keys::content_key(Some(&fired.content_hash), Some(&user_id), fired.dedup_key);
+        let message_key = keys::message_key();
+        in_app = in_app || fired.channels.contains(&"inapp");
+        columns.set([
+            (firings.len() as i32 + 1).into_datum().into(),
+            Column::Null,
+            Column::Uuid(message_key),
+            Column::Text(&fired.alert_id),
+            Column::text(fired.alert_name),
+            Column::Text(&user_id),
+            Column::Text(message),
+            Column::Text(fired.priority),
+            policy.lane.into_datum().into(),
+            Column::Texts(&fired.channels),
+            Column::Text(&fired.content_hash),
+            Column::Uuid(content_key),
+            Column::Null,
+            Column::text(parent),
+            Column::Jsonb(&alert_data),
+        ]);
+        // SAFETY: call_type() has counted its columns; sql/ declares them as they are here.
+        firings.push(unsafe { Row::form(firing.as_ptr(), &mut columns) }.0);
+        message_keys.push(message_key);
+        content_keys.push(content_key);
+        day_keys.push(keys::day_key(&user_id, &fired.alert_id, &day.name, 1));
+    }
+    let count = firings.len();
+    let all = |value: Option<pg_sys::Datum>| iter::repeat_n(value, count);
+    let mut columns = Columns::<CALL>::new();
+    // SAFETY: elements and columns are of the types that sql/ declares.
+    unsafe {
+        columns.set([
+            Element::row(firing.oid()).array(firings.into_iter().map(Some)),
+            Element::BOOLEAN.array(all(true.into_datum())),
+            arrays::uuids(message_keys.iter().map(Some)),
+            arrays::uuids(content_keys.iter().map(Some)),
+            Element::TIME.array(all((at + policy::DEDUP_MICROS).into_datum())),
+            arrays::uuids(day_keys.iter().map(Some)),
+            Element::INTEGER.array(all(policy::DAILY_LIMIT.into_datum())),
+            (day.end - POSTGRES_EPOCH_MICROS).into_datum().into(),
+            Column::Boolean(in_app),
+        ]);
+        Some(Row::form(call, &mut columns))
+    }
+}
+
+/// The columns of the `bulk_call` that a function returns, and those of a `firing`; None where they are not as many as here.
+fn call_type(
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Option<(pg_sys::TupleDesc, PgTupleDesc<'static>)> {
+    let mut call: pg_sys::TupleDesc = ptr::null_mut();
+    // SAFETY: as Postgres has it for functions that return rows.
+    unsafe {
+        pg_sys::get_call_result_type(fcinfo, ptr::null_mut(), &raw mut call);
+        if call.is_null() || (*call).natts as usize != CALL {
+            return None;
+        }
+        let firings = PgTupleDesc::from_pg_copy(call).get(0)?.atttypid;
+        let firing = pg_sys::lookup_rowtype_tupdesc(pg_sys::get_element_type(firings), -1);
+        let firing = PgTupleDesc::from_pg(firing);
+        (firing.len() == FIRING).then_some((call, firing))
+    }
+}
+
+/// In their order, without NULL: what Postgres looks for by an index it sorts, and that is quick where it is sorted.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn _sorted(keys: Array<Uuid>) -> Vec<Uuid> {
+    let mut keys = arrays::keys(&keys);
+    keys.sort_unstable();
+    keys.into_iter().map(Uuid::from_bytes).collect()
+}
+
 /// `_day_keys` of many firings, one after the other. The arrays are of equal length.
 #[pg_extern(name = "_day_keys", immutable, strict, parallel_safe)]
 fn _day_keys_of_many(
@@ -97,9 +213,8 @@ fn _admit(
     daily_limits: Array<i32>,
     held: Option<Array<Uuid>>,
 ) -> Row {
-    let bytes = |uuid: Uuid| *uuid.as_bytes();
-    let held = held.iter().flat_map(|keys| keys.iter().flatten().map(bytes)).collect();
-    let day_keys: Vec<[u8; 16]> = day_keys.iter().flatten().map(bytes).collect();
+    let held = held.map(|held| arrays::keys(&held).into_iter().collect()).unwrap_or_default();
+    let day_keys = arrays::keys(&day_keys);
     let mut rest = day_keys.as_slice();
     let mut places = |limit: Option<i32>| {
         let (places, others) = rest.split_at(rest.len().min(limit.unwrap_or(0) as usize));
@@ -111,7 +226,8 @@ fn _admit(
         .zip(content_keys.iter())
         .zip(daily_limits.iter())
         .filter_map(|((asked, content), limit)| {
-            let applicant = Applicant { content: content.map(bytes), places: places(limit) };
+            let applicant =
+                Applicant { content: content.map(|key| *key.as_bytes()), places: places(limit) };
             (asked == Some(true)).then_some(applicant)
         })
         .collect();
@@ -126,35 +242,17 @@ fn _admit(
             None => (-1, None, None), // a NULL would make the array slow to look into
         };
         verdicts.push(number);
-        contents.push(content.map(Uuid::from_bytes));
-        days.push(place.map(Uuid::from_bytes));
+        contents.push(content);
+        days.push(place);
     }
-    ADMISSION.with(|admission| {
-        admission.row([verdicts.into_datum(), contents.into_datum(), days.into_datum()])
-    })
+    // SAFETY: the numbers are integers.
+    let verdicts = unsafe { Element::INTEGER.array(verdicts.into_iter().map(i32::into_datum)) };
+    let keys = |keys: Vec<Option<Key>>| arrays::uuids(keys.iter().map(Option::as_ref));
+    ADMISSION.with(|admission| admission.row([verdicts, keys(contents), keys(days)]))
 }
 
-/// The columns of type `firing`.
-const FIRING: [&CStr; 15] = [
-    c"ordinal",
-    c"ended",
-    c"message_key",
-    c"alert_id",
-    c"alert_name",
-    c"user_id",
-    c"message",
-    c"priority",
-    c"lane",
-    c"channels",
-    c"content_hash",
-    c"content_key",
-    c"expires_at",
-    c"traceparent",
-    c"alert_data",
-];
-
 /// A key, with its row of `dedup_keys`.
-type Reservation<'a> = ([u8; 16], Values<'a, 3>);
+type Reservation<'a> = (Key, Values<'a, 3>);
 
 /// Declared in `sql/32_deliver_bulk.sql`.
 #[pg_extern(sql = false)]
@@ -214,34 +312,35 @@ fn _enqueue_all(
     let outbox = Outbox { partitions, slot: outbox_slot, message_ids, install_id };
     let delivered = vec!["inapp"].into_datum();
     let nothing = Vec::<&str>::new().into_datum();
-    let message = |firing: Option<RowArgument>, day_key: Option<Uuid>| {
-        let firing = firing.ok_or(Error::RowType)?.named(FIRING)?;
-        let channels = firing.get(c"channels");
+    let mut rows = RowReader::<FIRING>::new();
+    let mut message = |firing: Option<RowArgument>, day_key: Option<Uuid>| {
+        let firing = rows.read(firing.ok_or(Error::RowType)?)?;
+        let [_, _, delivery_key, alert_id, _, user_id, _, priority, lane, ..] = firing;
+        let [.., channels, content_hash, content_key, expires_at, traceparent, alert_data] = firing;
         // SAFETY: the columns are a text[] and a jsonb, which has its length before it.
         let (names, bytes) = unsafe {
             let names = channels.and_then(|names| Array::<&str>::from_datum(names, false));
-            let data = firing.get(c"alert_data");
-            (names, data.map(|data| pgrx::varsize_any(data.cast_mut_ptr()) as i32))
+            (names, alert_data.map(|data| pgrx::varsize_any(data.cast_mut_ptr()) as i32))
         };
         let names = names.ok_or(Error::RowType)?;
         let owed: Vec<&str> = names.iter().flatten().filter(|name| *name != "inapp").collect();
         let all_owed = owed.len() == names.len();
         Ok((!owed.is_empty()).then(|| Message {
-            lane: firing.get(c"lane"),
-            delivery_key: firing.get(c"message_key"),
-            alert_id: firing.get(c"alert_id"),
-            user_id: firing.get(c"user_id"),
-            priority: firing.get(c"priority"),
+            lane,
+            delivery_key,
+            alert_id,
+            user_id,
+            priority,
             channels: if all_owed { channels } else { owed.into_datum() },
             delivered_channels: if all_owed { nothing } else { delivered },
-            content_hash: firing.get(c"content_hash"),
-            content_key: firing.get(c"content_key"),
+            content_hash,
+            content_key,
             day_key: day_key.into_datum(),
             bytes: bytes.into_datum(),
             at: at.into_datum(),
-            expires_at: firing.get(c"expires_at"),
-            traceparent: firing.get(c"traceparent"),
-            alert_data: firing.get(c"alert_data"),
+            expires_at,
+            traceparent,
+            alert_data,
         }))
     };
     let admitted = firings.iter().zip(verdicts.iter()).zip(day_keys.iter());

@@ -1,8 +1,8 @@
 //! INSERT without a plan, for rows that every firing writes: to make an INSERT ready takes Postgres longer than to run it, and is
 //! done anew in each transaction. This goes the executor's own ways. Triggers for each row are fired; there is no statement for others.
 
-use std::ffi::CStr;
-use std::ptr;
+use std::ffi::{c_char, CStr};
+use std::{ptr, slice};
 
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
@@ -16,6 +16,8 @@ pub struct Target {
     state: *mut pg_sys::EState,
     /// Made as they are needed.
     rows: Vec<*mut pg_sys::TupleTableSlot>,
+    /// Columns of the last row's values, and where they are in the table: most often those of the next one.
+    places: Vec<(*const c_char, usize)>,
 }
 
 /// A row's values, in the order of the table's columns, of which the others are NULL.
@@ -54,7 +56,7 @@ impl Target {
             (*state).es_snapshot = pg_sys::GetActiveSnapshot();
             // Where triggers look for it.
             (*state).es_opened_result_relations = pg_sys::lappend(ptr::null_mut(), result.cast());
-            let target = Self { table, result, state, rows: vec![] };
+            let target = Self { table, result, state, rows: vec![], places: vec![] };
             if target.has_triggers() {
                 pg_sys::AfterTriggerBeginQuery();
             }
@@ -197,18 +199,37 @@ impl Target {
             }
             let row = self.rows[place];
             pg_sys::ExecClearTuple(row);
-            let mut values = values.iter().peekable();
-            for column in 0..(*descriptor).natts as usize {
-                let name = (*attribute(descriptor, column)).attname.data.as_ptr();
-                let given = values.next_if(|(column, _)| *column == CStr::from_ptr(name));
-                let value = given.and_then(|(_, value)| *value);
-                *(*row).tts_values.add(column) = value.unwrap_or(pg_sys::Datum::null());
-                *(*row).tts_isnull.add(column) = value.is_none();
+            let names = values.iter().map(|(name, _)| name.as_ptr());
+            if !names.eq(self.places.iter().map(|(name, _)| *name)) {
+                self.find(values)?;
             }
-            if let Some((column, _)) = values.next() {
-                return Err(Error::NotColumn { column: column.to_string_lossy().into() });
+            let columns = (*descriptor).natts as usize;
+            slice::from_raw_parts_mut((*row).tts_isnull, columns).fill(true);
+            for ((_, place), (_, value)) in self.places.iter().zip(values) {
+                if let Some(value) = *value {
+                    *(*row).tts_values.add(*place) = value;
+                    *(*row).tts_isnull.add(*place) = false;
+                }
             }
             Ok(pg_sys::ExecStoreVirtualTuple(row))
+        }
+    }
+
+    /// Finds the columns of values.
+    unsafe fn find(&mut self, values: &[(&CStr, Option<pg_sys::Datum>)]) -> Result<(), Error> {
+        let mut values = values.iter().map(|(name, _)| *name).peekable();
+        self.places.clear();
+        unsafe {
+            let descriptor = (*self.table).rd_att;
+            for column in 0..(*descriptor).natts as usize {
+                let name = CStr::from_ptr((*attribute(descriptor, column)).attname.data.as_ptr());
+                let given = values.next_if(|given| *given == name);
+                self.places.extend(given.map(|given| (given.as_ptr(), column)));
+            }
+        }
+        match values.next() {
+            None => Ok(()),
+            Some(column) => Err(Error::NotColumn { column: column.to_string_lossy().into() }),
         }
     }
 

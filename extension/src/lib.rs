@@ -1,11 +1,12 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal`, `fire`, `fire_many`, `told` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `outbox`, `row`, `rows`,
+//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `told` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `outbox`, `row`, `rows`,
 //! `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
 
 mod admission;
 mod aggregates;
 mod alert;
 mod api;
+mod arrays;
 mod backoff;
 mod channels;
 mod claim_end;
@@ -67,6 +68,7 @@ extension_sql_file!(
         internal::_day_keys,
         fire_many::_day_keys_of_many,
         fire_many::_read_firings,
+        fire_many::_sorted,
         told::_told,
         internal::_snapshot_with,
         internal::_window_ranges,

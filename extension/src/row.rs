@@ -1,6 +1,7 @@
 //! The row of a function with OUT parameters. pgrx makes rows of sets, and rows whose type is looked up by name in each call:
 //! both cost more than what most of these functions do, as do its arrays, which grow.
 
+use std::array;
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::ptr;
@@ -47,15 +48,8 @@ impl<const N: usize> RowType<N> {
     }
 
     pub fn form(&self, columns: &mut Columns<N>) -> Row {
-        // SAFETY: the arrays are as long as the descriptor, and each datum is of the type of its column, as the caller says.
-        unsafe {
-            let tuple = pg_sys::heap_form_tuple(
-                self.descriptor(),
-                columns.datums.as_mut_ptr(),
-                columns.nulls.as_mut_ptr(),
-            );
-            Row(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
-        }
+        // SAFETY: the descriptor has N columns, and each datum is of the type of its column, as the caller says.
+        unsafe { Row::form(self.descriptor(), columns) }
     }
 
     /// What a row of these would hold.
@@ -76,7 +70,8 @@ impl<const N: usize> RowType<N> {
             {
                 return Err(Error::RowType);
             }
-            Ok(Fields::deform(row, descriptor, self.columns.map(|(name, _)| name)))
+            let (values, nulls) = deform(row, descriptor);
+            Ok(Fields { columns: self.columns.map(|(name, _)| name), values, nulls })
         }
     }
 
@@ -106,27 +101,6 @@ pub struct Fields<const N: usize> {
 }
 
 impl<const N: usize> Fields<N> {
-    /// SAFETY: the row is of the descriptor, which has these columns.
-    unsafe fn deform(
-        row: pg_sys::HeapTupleHeader,
-        descriptor: pg_sys::TupleDesc,
-        columns: [&'static CStr; N],
-    ) -> Self {
-        let (mut values, mut nulls) = ([pg_sys::Datum::null(); N], [true; N]);
-        unsafe {
-            let length = pgrx::varsize_any(row.cast()) as u32;
-            let mut tuple =
-                pg_sys::HeapTupleData { t_len: length, t_data: row, ..Default::default() };
-            pg_sys::heap_deform_tuple(
-                &raw mut tuple,
-                descriptor,
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
-        }
-        Self { columns, values, nulls }
-    }
-
     /// None is NULL.
     pub fn get(&self, column: &CStr) -> Option<pg_sys::Datum> {
         let place = self.columns.iter().position(|name| *name == column)?;
@@ -134,8 +108,25 @@ impl<const N: usize> Fields<N> {
     }
 }
 
-/// Declared in `sql/`, with its OUT parameters.
-pub struct Row(pg_sys::Datum);
+/// Declared in `sql/`, with its OUT parameters or its type.
+pub struct Row(pub pg_sys::Datum);
+
+impl Row {
+    /// SAFETY: the descriptor has N columns, of the types of these values.
+    pub unsafe fn form<const N: usize>(
+        descriptor: pg_sys::TupleDesc,
+        columns: &mut Columns<N>,
+    ) -> Self {
+        unsafe {
+            let tuple = pg_sys::heap_form_tuple(
+                descriptor,
+                columns.datums.as_mut_ptr(),
+                columns.nulls.as_mut_ptr(),
+            );
+            Row(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
+        }
+    }
+}
 
 // SAFETY: the datum is a row, which is what the function is declared to return.
 unsafe impl BoxRet for Row {
@@ -169,24 +160,65 @@ impl FromDatum for RowArgument {
 }
 
 impl RowArgument {
-    /// Of a type that `sql/` declares with these columns.
-    pub fn named<const N: usize>(self, columns: [&'static CStr; N]) -> Result<Fields<N>, Error> {
-        // SAFETY: the row has its type with it.
-        unsafe {
-            let row = self.header();
-            let made = (*row).t_choice.t_datum;
-            let descriptor = pg_sys::lookup_rowtype_tupdesc(made.datum_typeid, made.datum_typmod);
-            let descriptor = PgTupleDesc::from_pg(descriptor);
-            if descriptor.len() != N {
-                return Err(Error::RowType);
-            }
-            Ok(Fields::deform(row, descriptor.as_ptr(), columns))
-        }
-    }
-
     unsafe fn header(self) -> pg_sys::HeapTupleHeader {
         unsafe { pg_sys::pg_detoast_datum(self.0.cast_mut_ptr()).cast() }
     }
+}
+
+/// Reads rows of a type that `sql/` declares with N columns.
+pub struct RowReader<const N: usize> {
+    /// The type of the last row.
+    descriptor: Option<PgTupleDesc<'static>>,
+}
+
+impl<const N: usize> RowReader<N> {
+    pub const fn new() -> Self {
+        Self { descriptor: None }
+    }
+
+    /// Its values in their order; None is NULL.
+    pub fn read(&mut self, row: RowArgument) -> Result<[Option<pg_sys::Datum>; N], Error> {
+        // SAFETY: the row has its type with it.
+        unsafe {
+            let row = row.header();
+            let made = (*row).t_choice.t_datum;
+            let is_made = |known: &PgTupleDesc| {
+                (known.oid(), known.typmod()) == (made.datum_typeid, made.datum_typmod)
+            };
+            let descriptor = match self.descriptor.take().filter(is_made) {
+                Some(known) => known,
+                None => PgTupleDesc::from_pg(pg_sys::lookup_rowtype_tupdesc(
+                    made.datum_typeid,
+                    made.datum_typmod,
+                )),
+            };
+            if descriptor.len() != N {
+                return Err(Error::RowType);
+            }
+            let (values, nulls): ([_; N], [_; N]) = deform(row, descriptor.as_ptr());
+            self.descriptor = Some(descriptor);
+            Ok(array::from_fn(|place| (!nulls[place]).then_some(values[place])))
+        }
+    }
+}
+
+/// SAFETY: the row is of the descriptor, which has N columns.
+unsafe fn deform<const N: usize>(
+    row: pg_sys::HeapTupleHeader,
+    descriptor: pg_sys::TupleDesc,
+) -> ([pg_sys::Datum; N], [bool; N]) {
+    let (mut values, mut nulls) = ([pg_sys::Datum::null(); N], [true; N]);
+    unsafe {
+        let length = pgrx::varsize_any(row.cast()) as u32;
+        let mut tuple = pg_sys::HeapTupleData { t_len: length, t_data: row, ..Default::default() };
+        pg_sys::heap_deform_tuple(
+            &raw mut tuple,
+            descriptor,
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+        );
+    }
+    (values, nulls)
 }
 
 // SAFETY: a row is passed as it is.

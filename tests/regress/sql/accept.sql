@@ -5,7 +5,8 @@
 --    4. A transaction that may only read is refused, and takes no id.
 --    5. Constraints hold. Where a table was changed by hand, the error names the column.
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
---    7. What they name by default is there before them when pg_upgrade makes them anew.
+--    7. What a bulk call needs to know of plain alerts is the same whoever finds it out.
+--    8. What they name by default is there before them when pg_upgrade makes them anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -114,5 +115,17 @@ SELECT _fire('{}', 'u', 'm', NULL, true);
 RESET ROLE;
 
 -- 7
+BEGIN;
+DELETE FROM settings;  -- the time zone of the tests, of which the sequence above knows nothing
+WITH alerts AS (SELECT array_agg(jsonb_build_object('alert', pg_temp.alert('prepared-' || i, more), 'user_id', i, 'message', 'm' || i, 'traceparent', parent)) AS alerts
+                FROM unnest(ARRAY['{}', '{"channels": ["sms", "inapp"], "priority": "low"}', '{"dedup_key": "k", "name": null}', '{"channels": null}']::jsonb[],
+                            ARRAY['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', 'none']) WITH ORDINALITY AS u (more, parent, i)),
+call AS MATERIALIZED (SELECT to_jsonb(_prepare_plain(alerts, at)) AS plain, to_jsonb(_prepare_firings(alerts, at)) AS looked_up FROM alerts, now() at)
+SELECT count(*), string_agg(key, ' ') FILTER (WHERE regexp_replace(plain ->> key, message_key, 'new', 'g') IS DISTINCT FROM regexp_replace(looked_up ->> key, message_key, 'new', 'g')) AS different
+FROM call, jsonb_object_keys(plain) key, CAST('[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}' AS text) message_key;
+ROLLBACK;
+SELECT pg_temp.bulk('expires', '{"expires_at": "2999-01-01"}') AS not_plain, (_prepare_plain(ARRAY['{}']::jsonb[], now())).each IS NULL AS faulty;
+
+-- 8
 SELECT count(*) AS partitions, count(DISTINCT d.objid) AS functions FROM pg_depend d JOIN pg_inherits i ON i.inhparent = 'outbox'::regclass AND i.inhrelid = d.refobjid
 WHERE d.classid = 'pg_proc'::regclass AND d.objid::regproc::text IN ('_fire', '_enqueue', '_enqueue_all');

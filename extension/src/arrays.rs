@@ -1,0 +1,68 @@
+//! Arrays to return, of elements that are there already. pgrx puts one element after the other into an array that grows.
+
+use pgrx::datum::{Array, Uuid};
+use pgrx::pg_sys;
+
+use crate::columns::Column;
+
+/// The type of an array's elements.
+#[derive(Clone, Copy)]
+pub struct Element {
+    oid: pg_sys::Oid,
+    length: i32,
+    by_value: bool,
+    align: u8,
+}
+
+impl Element {
+    pub const BOOLEAN: Self = Self::value(pg_sys::BOOLOID, 1, b'c');
+    pub const INTEGER: Self = Self::value(pg_sys::INT4OID, 4, b'i');
+    pub const TIME: Self = Self::value(pg_sys::TIMESTAMPTZOID, 8, b'd');
+    pub const UUID: Self = Self { oid: pg_sys::UUIDOID, length: 16, by_value: false, align: b'c' };
+
+    const fn value(oid: pg_sys::Oid, length: i32, align: u8) -> Self {
+        Self { oid, length, by_value: true, align }
+    }
+
+    /// Rows of that type.
+    pub fn row(oid: pg_sys::Oid) -> Self {
+        Self { oid, length: -1, by_value: false, align: b'd' }
+    }
+
+    /// An array of these; None is NULL. SAFETY: they are of this type.
+    pub unsafe fn array(
+        self,
+        elements: impl Iterator<Item = Option<pg_sys::Datum>>,
+    ) -> Column<'static> {
+        let none = pg_sys::Datum::null();
+        let (mut values, mut nulls): (Vec<_>, Vec<_>) =
+            elements.map(|element| (element.unwrap_or(none), element.is_none())).unzip();
+        let (mut length, mut first) = (values.len() as i32, 1);
+        // SAFETY: the arrays are as long as it says; what is in them is copied.
+        let array = unsafe {
+            pg_sys::construct_md_array(
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                1,
+                &raw mut length,
+                &raw mut first,
+                self.oid,
+                self.length,
+                self.by_value,
+                self.align as _,
+            )
+        };
+        Column::Datum(array.into())
+    }
+}
+
+/// A `uuid[]`.
+pub fn uuids<'a>(keys: impl Iterator<Item = Option<&'a [u8; 16]>>) -> Column<'static> {
+    // SAFETY: sixteen bytes are a uuid.
+    unsafe { Element::UUID.array(keys.map(|key| key.map(|key| (key.as_ptr() as usize).into()))) }
+}
+
+/// The keys of a `uuid[]` that are not NULL.
+pub fn keys(array: &Array<Uuid>) -> Vec<[u8; 16]> {
+    array.iter().flatten().map(|key| *key.as_bytes()).collect()
+}

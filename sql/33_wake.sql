@@ -29,24 +29,10 @@ END
 $$;
 COMMENT ON FUNCTION announce_sleep(interval) IS 'Says that a driver sleeps for up to nap (0 to 1 hour) and listens to pgalert_outbox, so that firings notify it. Writes no row; renew it before it has passed, and claim once more before sleeping.';
 
--- Not known since the server started counts as asleep. An expression: it costs a firing less than a call.
-CREATE FUNCTION _drivers_asleep(at_ms bigint) RETURNS boolean
-LANGUAGE sql VOLATILE
-AS $$ SELECT coalesce(pg_sequence_last_value('pgalert.drivers_asleep_until') > at_ms, true) $$;
-
+-- Notifies drivers that sleep. Where nobody has said so since the server started, they are notified for ten seconds, in which one that
+-- sleeps renews it.
 CREATE FUNCTION _wake_drivers() RETURNS void
-LANGUAGE plpgsql VOLATILE
-AS $$
-BEGIN
-  IF _drivers_asleep(_now_ms()) THEN
-    PERFORM pg_notify('pgalert_outbox', '');
-    IF pg_sequence_last_value('pgalert.drivers_asleep_until') IS NULL THEN
-      -- Nobody has said so since the server started: notify for ten seconds, in which a sleeping driver renews it.
-      PERFORM setval('pgalert.drivers_asleep_until', _now_ms() + 10000);
-    END IF;
-  END IF;
-END
-$$;
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_wake_drivers_wrapper';
 
 CREATE FUNCTION inbox_channel(user_id text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pgalert, pg_temp

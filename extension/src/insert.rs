@@ -16,6 +16,8 @@ pub struct Target {
     state: *mut pg_sys::EState,
     /// Made as they are needed.
     rows: Vec<*mut pg_sys::TupleTableSlot>,
+    /// The level of settings to go back from.
+    settings: Option<i32>,
 }
 
 /// A row's values, in the order of the table's columns, of which the others are NULL.
@@ -54,7 +56,10 @@ impl Target {
             (*state).es_snapshot = pg_sys::GetActiveSnapshot();
             // Where triggers look for it.
             (*state).es_opened_result_relations = pg_sys::lappend(ptr::null_mut(), result.cast());
-            let target = Self { table, result, state, rows: vec![] };
+            let mut target = Self { table, result, state, rows: vec![], settings: None };
+            if target.calls_functions() {
+                target.settings = Some(set_search_path());
+            }
             if target.has_triggers() {
                 pg_sys::AfterTriggerBeginQuery();
             }
@@ -73,7 +78,25 @@ impl Target {
             pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::FreeExecutorState(self.state);
+            if let Some(level) = self.settings {
+                pg_sys::AtEOXact_GUC(true, level);
+            }
             pg_sys::table_close(self.table, pg_sys::NoLock as i32); // locked until the transaction ends
+        }
+    }
+
+    /// Whether functions that somebody has added to the table are called with its rows: they look for names where pgalert's own do, not
+    /// where the caller wants them to.
+    unsafe fn calls_functions(&self) -> bool {
+        unsafe {
+            let constraints = (*(*self.table).rd_att).constr;
+            let indexes = (0..(*self.result).ri_NumIndices as usize)
+                .map(|place| *(*self.result).ri_IndexRelationInfo.add(place));
+            self.has_triggers()
+                || !constraints.is_null() && (*constraints).num_check > 0
+                || indexes.into_iter().any(|index| {
+                    !(*index).ii_Expressions.is_null() || !(*index).ii_Predicate.is_null()
+                })
         }
     }
 
@@ -279,6 +302,24 @@ impl Target {
             pg_sys::ExecDropSingleTupleTableSlot(found);
             seen
         }
+    }
+}
+
+/// As SET search_path of a function does; until the level that is returned is left.
+unsafe fn set_search_path() -> i32 {
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pgalert, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        level
     }
 }
 

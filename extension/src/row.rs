@@ -35,17 +35,6 @@ impl<const N: usize> RowType<N> {
         self.form(&mut columns)
     }
 
-    /// A row of these values alone, the others being NULL.
-    pub fn only<const M: usize>(&self, values: [(&CStr, Column); M]) -> Row {
-        let mut row = [Column::Null; N];
-        for (name, value) in values {
-            if let Some(place) = self.columns.iter().position(|(column, _)| *column == name) {
-                row[place] = value;
-            }
-        }
-        self.row(row)
-    }
-
     pub fn form(&self, columns: &mut Columns<N>) -> Row {
         // SAFETY: the arrays are as long as the descriptor, and each datum is of the type of its column, as the caller says.
         unsafe {
@@ -55,28 +44,6 @@ impl<const N: usize> RowType<N> {
                 columns.nulls.as_mut_ptr(),
             );
             Row(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
-        }
-    }
-
-    /// What a row of these would hold.
-    pub fn fields(&self, columns: &Columns<N>) -> Fields<N> {
-        let names = self.columns.map(|(name, _)| name);
-        Fields { columns: names, values: columns.datums, nulls: columns.nulls }
-    }
-
-    /// A row that was made here, with values that PL/pgSQL may have set since.
-    pub fn read(&self, row: RowArgument) -> Result<Fields<N>, Error> {
-        let descriptor = self.descriptor();
-        // SAFETY: the row has its type with it; where that is this one, it has its columns.
-        unsafe {
-            let row = row.header();
-            let made = (*row).t_choice.t_datum;
-            if (made.datum_typeid, made.datum_typmod)
-                != ((*descriptor).tdtypeid, (*descriptor).tdtypmod)
-            {
-                return Err(Error::RowType);
-            }
-            Ok(Fields::deform(row, descriptor, self.columns.map(|(name, _)| name)))
         }
     }
 
@@ -95,6 +62,26 @@ impl<const N: usize> RowType<N> {
             self.descriptor.set(descriptor);
         }
         self.descriptor.get()
+    }
+}
+
+/// A row of a type that `sql/` declares with these columns.
+pub fn of_type<const N: usize>(
+    oid: pg_sys::Oid,
+    columns: &mut Columns<N>,
+) -> Result<pg_sys::Datum, Error> {
+    // SAFETY: the arrays are as long as the descriptor.
+    unsafe {
+        let descriptor = PgTupleDesc::from_pg(pg_sys::lookup_rowtype_tupdesc(oid, -1));
+        if descriptor.len() != N {
+            return Err(Error::RowType);
+        }
+        let tuple = pg_sys::heap_form_tuple(
+            descriptor.as_ptr(),
+            columns.datums.as_mut_ptr(),
+            columns.nulls.as_mut_ptr(),
+        );
+        Ok(pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data))
     }
 }
 
@@ -169,6 +156,32 @@ impl FromDatum for RowArgument {
 }
 
 impl RowArgument {
+    /// Of a type that `sql/` declares with so many columns. They last as long as the argument.
+    pub fn values<const N: usize>(
+        self,
+        of_type: pg_sys::Oid,
+    ) -> Result<[Option<pg_sys::Datum>; N], Error> {
+        let mut columns = Columns::new();
+        // SAFETY: the row has its type with it; where it has N columns, the arrays are as long.
+        unsafe {
+            let row = self.header();
+            let descriptor = PgTupleDesc::from_pg(pg_sys::lookup_rowtype_tupdesc(of_type, -1));
+            if (*row).t_choice.t_datum.datum_typeid != of_type || descriptor.len() != N {
+                return Err(Error::RowType);
+            }
+            let length = pgrx::varsize_any(row.cast()) as u32;
+            let mut tuple =
+                pg_sys::HeapTupleData { t_len: length, t_data: row, ..Default::default() };
+            pg_sys::heap_deform_tuple(
+                &raw mut tuple,
+                descriptor.as_ptr(),
+                columns.datums.as_mut_ptr(),
+                columns.nulls.as_mut_ptr(),
+            );
+        }
+        Ok(columns.values())
+    }
+
     /// Of a type that `sql/` declares with these columns.
     pub fn named<const N: usize>(self, columns: [&'static CStr; N]) -> Result<Fields<N>, Error> {
         // SAFETY: the row has its type with it.

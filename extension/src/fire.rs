@@ -136,7 +136,9 @@ fn reserve(fired: &Fired, here: &Installed) -> Result<bool, Error> {
         (c"day_until", fired.day_until),
         (c"owner", fired.message_key),
     ];
-    insert::into(here.dedup_keys, |table| table.put_unless_held(&row))
+    let mostly_in =
+        if fired.day_key.is_some() { here.dedup_keys_day } else { here.dedup_keys_content };
+    insert::into(here.dedup_keys, |table| table.put_unless_held(&row, mostly_in))
 }
 
 /// Declared in `sql/31_deliver.sql`.

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::ptr;
 
 use pgrx::memcxt::PgMemoryContexts;
-use pgrx::pg_sys;
+use pgrx::{pg_sys, PgList};
 
 use crate::error::Error;
 
@@ -85,17 +85,16 @@ impl Target {
         }
     }
 
-    /// Whether functions that somebody has added to the table are called with its rows: they look for names where pgalert's own do, not
-    /// where the caller wants them to.
+    /// Whether functions that somebody has added to the table may be called with its rows: they look for names where pgalert's own do,
+    /// not where the caller wants them to.
     unsafe fn calls_functions(&self) -> bool {
         unsafe {
             let constraints = (*(*self.table).rd_att).constr;
-            let indexes = (0..(*self.result).ri_NumIndices as usize)
-                .map(|place| *(*self.result).ri_IndexRelationInfo.add(place));
             self.has_triggers()
                 || !constraints.is_null() && (*constraints).num_check > 0
-                || indexes.into_iter().any(|index| {
-                    !(*index).ii_Expressions.is_null() || !(*index).ii_Predicate.is_null()
+                || (0..(*self.result).ri_NumIndices as usize).any(|place| {
+                    let index = *(*self.result).ri_IndexRelationInfo.add(place);
+                    !(*index).ii_Expressions.is_null() || !tests_for_null((*index).ii_Predicate)
                 })
         }
     }
@@ -158,8 +157,13 @@ impl Target {
         unsafe { (*pg_sys::MakePerTupleExprContext(self.state)).ecxt_per_tuple_memory }
     }
 
-    /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one.
-    pub fn put_unless_held<const N: usize>(&mut self, values: &Values<N>) -> Result<bool, Error> {
+    /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one. Each index
+    /// finds out at insertion; looked at before, so that nothing is inserted in vain, is the one in which a key is mostly held.
+    pub fn put_unless_held<const N: usize>(
+        &mut self,
+        values: &Values<N>,
+        mostly_in: pg_sys::Oid,
+    ) -> Result<bool, Error> {
         // SAFETY: as above. A token is released, or the transaction ends.
         unsafe {
             let row = self.fill(0, values)?;
@@ -167,8 +171,9 @@ impl Target {
                 return Ok(true); // there is no row that another could have the keys of
             }
             self.check_constraints(row);
+            let mut indexes = pg_sys::lappend_oid(ptr::null_mut(), mostly_in);
             loop {
-                if let Some(holder) = self.holder(row) {
+                if let Some(holder) = self.holder(row, indexes) {
                     return if self.sees(holder) {
                         Ok(false)
                     } else {
@@ -189,6 +194,7 @@ impl Target {
                     }
                     return Ok(true);
                 }
+                indexes = ptr::null_mut(); // all of them
             }
         }
     }
@@ -266,10 +272,11 @@ impl Target {
         taken
     }
 
-    /// The row that holds one of the keys.
+    /// The row that holds one of the keys, as far as these indexes know.
     unsafe fn holder(
         &mut self,
         row: *mut pg_sys::TupleTableSlot,
+        indexes: *mut pg_sys::List,
     ) -> Option<pg_sys::ItemPointerData> {
         let mut holder = pg_sys::ItemPointerData::default();
         #[cfg(feature = "pg18")]
@@ -282,7 +289,7 @@ impl Target {
                 &raw mut holder,
                 #[cfg(feature = "pg18")]
                 &raw mut own,
-                ptr::null_mut(),
+                indexes,
             )
         };
         (!free).then_some(holder)
@@ -302,6 +309,15 @@ impl Target {
             pg_sys::ExecDropSingleTupleTableSlot(found);
             seen
         }
+    }
+}
+
+/// Whether no more is in an index's predicate.
+unsafe fn tests_for_null(predicate: *mut pg_sys::List) -> bool {
+    unsafe {
+        let conditions = PgList::<pg_sys::Node>::from_pg(predicate);
+        let mut nodes = conditions.iter_ptr();
+        nodes.all(|condition| (*condition).type_ == pg_sys::NodeTag::T_NullTest)
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Installed {
     pub count_queued: pg_sys::Oid,
     pub drivers_asleep_until: pg_sys::Oid,
     pub dedup_keys: pg_sys::Oid,
+    /// Unique indexes.
+    pub dedup_keys_content: pg_sys::Oid,
+    pub dedup_keys_day: pg_sys::Oid,
     /// Partitions, by slot.
     pub outbox: [pg_sys::Oid; 3],
     pub outbox_slot: pg_sys::Oid,
@@ -81,6 +84,8 @@ unsafe fn look_up() -> Installed {
             count_queued: relation(c"count_queued"),
             drivers_asleep_until: relation(c"drivers_asleep_until"),
             dedup_keys,
+            dedup_keys_content: relation(c"dedup_keys_content"),
+            dedup_keys_day: relation(c"dedup_keys_day"),
             outbox: [c"outbox_0", c"outbox_1", c"outbox_2"].map(relation),
             outbox_slot: relation(c"outbox_slot"),
             message_id: relation(c"message_id"),

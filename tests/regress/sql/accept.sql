@@ -20,11 +20,16 @@ $$;
 SELECT pg_temp.fire('first', 'one'), setval('settings_written', 1, false) AS nothing_is_set;
 SELECT pg_temp.fire('second', 'one');
 SET track_functions = 'all';
+SELECT set_setting('retention', '60 days'), set_setting('environment', 'production');
 BEGIN;
 SELECT pg_temp.fire('plain', 'one');
 SELECT coalesce(sum(calls), 0) AS in_full FROM pg_stat_xact_user_functions WHERE funcname = '_deliver_in_full';
 SELECT pg_temp.fire('third', 'one', dedup_window => '1 hour');
 SELECT sum(calls) AS in_full FROM pg_stat_xact_user_functions WHERE funcname = '_deliver_in_full';
+SELECT set_setting('time_zone', 'Asia/Tokyo');
+SELECT pg_temp.fire('fourth', 'one');
+SELECT sum(calls) AS in_full FROM pg_stat_xact_user_functions WHERE funcname = '_deliver_in_full';
+SELECT set_setting('time_zone', NULL), setval('settings_written', 1, false) AS nothing_is_set;
 COMMIT;
 RESET track_functions;
 

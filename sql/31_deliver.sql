@@ -97,6 +97,10 @@ AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 CREATE FUNCTION _reserve_keys(fired fired_alert) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_keys_wrapper';
 
+-- Puts an alert into its user's inbox.
+CREATE FUNCTION _put_into_inbox(fired fired_alert) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_put_into_inbox_wrapper';
+
 -- Puts its message into the outbox.
 CREATE FUNCTION _enqueue(fired fired_alert) RETURNS void
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_enqueue_wrapper';
@@ -117,7 +121,7 @@ BEGIN
 END
 $$;
 
--- A plain alert that has nothing for the inbox is accepted at once if its keys are free; any other goes to _deliver_in_full. Not declared
+-- A plain alert that is not for the inbox alone is accepted at once if its keys are free; any other goes to _deliver_in_full. Not declared
 -- SECURITY DEFINER, which would take longer than to change to the owner's rights itself.
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
@@ -176,9 +180,7 @@ BEGIN
   END LOOP;
 
   IF fired.in_app THEN
-    INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
-    VALUES (fired.user_id, fired.alert_id, fired.alert_name, fired.message, fired.priority, fired.message_key);
-    PERFORM _wake_inbox(fired.user_id);
+    PERFORM _put_into_inbox(fired), _wake_inbox(fired.user_id);
     IF fired.owed = '{}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
       VALUES (fired.alert_id, fired.user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, fired.at);

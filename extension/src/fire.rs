@@ -12,6 +12,7 @@ use crate::channels;
 use crate::columns::{Column, Columns};
 use crate::day;
 use crate::error::Error;
+use crate::inbox::{self, Notification};
 use crate::insert;
 use crate::installed::{self, Installed};
 use crate::internal::now_micros;
@@ -96,9 +97,12 @@ fn deliver(
         Column::Jsonb(&alert_data),
         ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum().into(),
     ]);
-    let directly = plain && !in_app;
-    if directly && accept(&Fired::of(columns.values()), here)? {
+    let directly = plain && !owed.is_empty();
+    if directly && accept(&Fired::of(columns.values()), in_app, here)? {
         sequence::next_value(here.count_queued);
+        if in_app {
+            wake::inbox(here.inboxes_listening_until, user_id.unwrap_or_default(), at);
+        }
         wake::drivers(here.drivers_asleep_until, at);
         return Ok("queued".into());
     }
@@ -112,10 +116,14 @@ fn deliver(
     }
 }
 
-/// Reserves an alert's keys and puts its message into the outbox; false where one of them is held.
-fn accept(fired: &Fired, here: &Installed) -> Result<bool, Error> {
+/// Reserves an alert's keys, puts it into the inbox if it is to be there, and its message into the outbox; false where one of the keys
+/// is held.
+fn accept(fired: &Fired, in_app: bool, here: &Installed) -> Result<bool, Error> {
     let free = reserve(fired, here)?;
     if free {
+        if in_app {
+            inbox::put(here, &fired.notification())?;
+        }
         enqueue(fired, here)?;
     }
     Ok(free)
@@ -143,6 +151,14 @@ fn reserve(fired: &Fired, here: &Installed) -> Result<bool, Error> {
 
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
+fn _put_into_inbox(fired: RowArgument) -> Result<(), ErrorReport> {
+    let here = installed::here();
+    let fired = Fired::of(fired.values(here.fired_alert)?);
+    Ok(inbox::put(&here, &fired.notification())?)
+}
+
+/// Declared in `sql/31_deliver.sql`.
+#[pg_extern(sql = false)]
 fn _enqueue(fired: RowArgument) -> Result<(), ErrorReport> {
     let here = installed::here();
     Ok(enqueue(&Fired::of(fired.values(here.fired_alert)?), &here)?)
@@ -160,6 +176,8 @@ struct Fired {
     at: Value,
     alert_id: Value,
     user_id: Value,
+    alert_name: Value,
+    message: Value,
     priority: Value,
     owed: Value,
     delivered: Value,
@@ -181,16 +199,28 @@ impl Fired {
     #[rustfmt::skip]
     fn of(values: [Value; 24]) -> Self {
         let [
-            at, alert_id, user_id, _alert_name, _message, priority, _channels, owed, delivered,
+            at, alert_id, user_id, alert_name, message, priority, _channels, owed, delivered,
             content_hash, _expires, expires_at, traceparent, message_key, content_key, day_key,
             content_until, day_until, lane, _dedup_window, _in_app, _plain,
             alert_data, bytes,
         ] = values;
         Self {
-            at, alert_id, user_id, priority, owed, delivered,
+            at, alert_id, user_id, alert_name, message, priority, owed, delivered,
             content_hash, expires_at, traceparent, message_key, content_key, day_key,
             content_until, day_until, lane,
             alert_data, bytes,
+        }
+    }
+
+    fn notification(&self) -> Notification {
+        Notification {
+            user_id: self.user_id,
+            alert_id: self.alert_id,
+            alert_name: self.alert_name,
+            message: self.message,
+            priority: self.priority,
+            delivery_key: self.message_key,
+            created_at: self.at,
         }
     }
 

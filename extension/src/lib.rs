@@ -1,5 +1,5 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal`, `fire`, `fire_many`, `told`, `wake` and `aggregates` (the SQL functions), `columns`, `insert`, `installed`, `jsonb`, `new_jsonb`,
+//! `api`, `internal`, `fire`, `fire_many`, `told`, `wake` and `aggregates` (the SQL functions), `columns`, `inbox`, `insert`, `installed`, `jsonb`, `new_jsonb`,
 //! `outbox`, `owner`, `row`, `rows`, `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
 
 mod admission;
@@ -18,6 +18,7 @@ mod error;
 mod fire;
 mod fire_many;
 mod hash;
+mod inbox;
 mod insert;
 mod installed;
 mod internal;

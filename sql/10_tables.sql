@@ -75,7 +75,7 @@ COMMENT ON COLUMN policies.dedup_window IS 'How long the same content is refused
 COMMENT ON COLUMN policies.daily_limit IS 'Messages a day for one user and alert; NULL: no limit.';
 
 CREATE SEQUENCE settings_written;
-COMMENT ON SEQUENCE settings_written IS 'Called once a row of settings or policies was written: until then a firing need not look for one.';
+COMMENT ON SEQUENCE settings_written IS 'Called once a policy or the time zone of days was written: until then a firing need not look for one.';
 
 CREATE FUNCTION _note_settings_written() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -85,7 +85,7 @@ BEGIN
   RETURN NULL;
 END
 $$;
-CREATE TRIGGER written AFTER INSERT OR UPDATE ON settings FOR EACH STATEMENT EXECUTE FUNCTION _note_settings_written();
+CREATE TRIGGER written AFTER INSERT OR UPDATE ON settings FOR EACH ROW WHEN (NEW.name = 'time_zone') EXECUTE FUNCTION _note_settings_written();
 CREATE TRIGGER written AFTER INSERT OR UPDATE ON policies FOR EACH STATEMENT EXECUTE FUNCTION _note_settings_written();
 ALTER TABLE settings ENABLE ALWAYS TRIGGER written;
 ALTER TABLE policies ENABLE ALWAYS TRIGGER written;

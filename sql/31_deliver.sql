@@ -1,24 +1,14 @@
 -- Fire: an alert becomes a notification, an outbox row, or a suppressed one, in the caller's transaction.
 
--- Reads an alert; raises 22023, 22001, 22007, 54000, 54001 for what cannot be one. at: now. parent: what is known of the traceparent,
--- NULL where it cannot be followed. owed: its channels but inapp; delivered: inapp, where it is among them. The lane (NULL where there
--- is none), the day's key and how long keys are held are those of the built-in policy and settings. plain: nothing else is to be looked
--- up, its channels and policy being built in; it has a channel and no time at which it expires; and the two sequences say that nothing was set and the
--- first use is over. alert_data: the alert as tables keep it, with message and user; bytes: its size.
--- Tables are named one by one, also where they are an array: then pg_upgrade makes them before the functions that name them.
--- Most alerts are plain. With `directly` one that has nothing for the inbox is accepted here, if its keys are free: then it is in the
--- outbox and counted, and beside `accepted` only `wake` is told: drivers may be asleep. accepted is false where one of the keys was held,
--- NULL where they were not asked for.
-CREATE FUNCTION _fire(alert jsonb, to_user text, message text, traceparent text, directly boolean,
-  settings_written regclass DEFAULT 'pgalert.settings_written', first_use_seen regclass DEFAULT 'pgalert.first_use_seen',
-  count_queued regclass DEFAULT 'pgalert.count_queued', drivers_asleep_until regclass DEFAULT 'pgalert.drivers_asleep_until',
-  dedup_keys regclass DEFAULT 'pgalert.dedup_keys', partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
-  outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id(),
-  OUT at timestamptz, OUT alert_id text, OUT user_id text, OUT alert_name text, OUT priority text, OUT channels text[], OUT owed text[],
-  OUT content_hash text, OUT expires text, OUT expires_at timestamptz, OUT parent text, OUT message_key uuid, OUT content_key uuid,
-  OUT day_key uuid, OUT content_until timestamptz, OUT day_until timestamptz, OUT lane smallint, OUT in_app boolean, OUT plain boolean,
-  OUT delivered text[], OUT alert_data jsonb, OUT bytes integer, OUT accepted boolean, OUT wake boolean)
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_fire_wrapper';
+-- An alert as deliver_alert has read it. owed: its channels but inapp; delivered: inapp, where it is among them. The lane (NULL where
+-- there is none), the day's key and how long keys are held are those of the built-in policy and settings; plain: nothing else is to be
+-- looked up, since its channels are built in, it has no time at which it expires, and nothing was set. traceparent is NULL where it
+-- cannot be followed. alert_data: the alert as tables keep it, with message and user; bytes: its size.
+CREATE TYPE fired_alert AS (
+  at timestamptz, alert_id text, user_id text, alert_name text, message text, priority text, channels text[], owed text[], delivered text[],
+  content_hash text, expires text, expires_at timestamptz, traceparent text, message_key uuid, content_key uuid, day_key uuid,
+  content_until timestamptz, day_until timestamptz, lane smallint, dedup_window interval, in_app boolean, plain boolean,
+  alert_data jsonb, bytes integer);
 
 CREATE FUNCTION _day(at timestamptz, zone text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -103,14 +93,16 @@ CREATE FUNCTION _expired_before_sending() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 
--- Reserves the content and the day of what _fire has read, with a row of dedup_keys; false where one of them is held.
-CREATE FUNCTION _reserve_keys(fired record, dedup_keys regclass DEFAULT 'pgalert.dedup_keys') RETURNS boolean
+-- Reserves content and day of an alert, with a row of dedup_keys; false where one of them is held.
+CREATE FUNCTION _reserve_keys(fired fired_alert) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_keys_wrapper';
 
--- Puts its message into the outbox. Always true.
-CREATE FUNCTION _enqueue(fired record, partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
-  outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id())
-RETURNS boolean
+-- Puts an alert into its user's inbox.
+CREATE FUNCTION _put_into_inbox(fired fired_alert) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_put_into_inbox_wrapper';
+
+-- Puts its message into the outbox.
+CREATE FUNCTION _enqueue(fired fired_alert) RETURNS void
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_enqueue_wrapper';
 
 CREATE FUNCTION _counted(status text) RETURNS text
@@ -129,30 +121,26 @@ BEGIN
 END
 $$;
 
--- Each expression of PL/pgSQL, and each function in it, is prepared anew in each transaction, so those that every firing comes
--- by are few: what can be computed is computed by _fire.
+-- A plain alert that is not for the inbox alone is accepted at once if its keys are free; any other goes to _deliver_in_full. Not declared
+-- SECURITY DEFINER, which would take longer than to change to the owner's rights itself.
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'deliver_alert_wrapper';
+COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 1 year) replaces the policy''s. traceparent is kept for the spans of its sends; one that is not of W3C''s form is dropped, and the alert accepted. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';
+
+-- held: its keys were asked for, and one of them is held.
+CREATE FUNCTION _deliver_in_full(fired fired_alert, held boolean) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
-#variable_conflict use_variable
 DECLARE
-  fired   record;
   context record;
   days    uuid[];
-  held    uuid[];
+  taken   uuid[];
   verdict text;
 BEGIN
-  fired := _fire(alert, user_id, message, traceparent, directly => dedup_window IS NULL);
-  IF fired.accepted THEN
-    IF fired.wake THEN
-      PERFORM _wake_drivers();
-    END IF;
-    RETURN 'queued';
-  END IF;
-  IF NOT fired.plain OR dedup_window IS NOT NULL THEN
-    IF dedup_window IS NOT NULL THEN
-      PERFORM _check_window(dedup_window);
+  IF NOT fired.plain THEN
+    IF fired.dedup_window IS NOT NULL THEN
+      PERFORM _check_window(fired.dedup_window);
     END IF;
     PERFORM _check_channels(fired.channels);
     context := _delivery_context(fired.priority);
@@ -163,49 +151,44 @@ BEGIN
     IF fired.expires_at <= fired.at THEN
       INSERT INTO alert_dlq (alert_id, user_id, alert_data, error_message, error_class, state, channels, priority, content_hash,
                              delivery_key, accepted_at, expires_at, traceparent)
-      VALUES (fired.alert_id, user_id, fired.alert_data, _expired_before_sending(),
-              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, fired.at, fired.expires_at, fired.parent);
+      VALUES (fired.alert_id, fired.user_id, fired.alert_data, _expired_before_sending(),
+              'expired', 'expired', fired.channels, fired.priority, fired.content_hash, fired.message_key, fired.at, fired.expires_at, fired.traceparent);
       RETURN _counted('expired');
     END IF;
     fired.lane := context.lane;
-    fired.content_until := fired.at + coalesce(dedup_window, context.dedup_window);
+    fired.content_until := fired.at + coalesce(fired.dedup_window, context.dedup_window);
     IF fired.content_until = fired.at THEN
       fired.content_key := NULL;
     END IF;
-    days := coalesce(_day_keys(user_id, fired.alert_id, context.day, context.daily_limit), '{}');
+    days := coalesce(_day_keys(fired.user_id, fired.alert_id, context.day, context.daily_limit), '{}');
     fired.day_key := days[1];
     fired.day_until := context.day_end;
   END IF;
 
   WHILE fired.content_key IS NOT NULL OR fired.day_key IS NOT NULL LOOP
-    EXIT WHEN fired.accepted IS NULL AND _reserve_keys(fired);
+    EXIT WHEN NOT held AND _reserve_keys(fired);
     days := coalesce(days, ARRAY[fired.day_key]);
-    held := _held(days, fired.content_key, fired.at);
-    fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (held) ORDER BY place LIMIT 1);
-    verdict := CASE WHEN fired.content_key = ANY (held) THEN 'duplicate' WHEN days <> '{}' AND fired.day_key IS NULL THEN 'capped' END;
+    taken := _held(days, fired.content_key, fired.at);
+    fired.day_key := (SELECT d FROM unnest(days) WITH ORDINALITY AS u (d, place) WHERE d <> ALL (taken) ORDER BY place LIMIT 1);
+    verdict := CASE WHEN fired.content_key = ANY (taken) THEN 'duplicate' WHEN days <> '{}' AND fired.day_key IS NULL THEN 'capped' END;
     IF verdict IS NOT NULL THEN
-      INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (fired.alert_id, user_id, verdict, fired.content_hash);
+      INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash) VALUES (fired.alert_id, fired.user_id, verdict, fired.content_hash);
       RETURN _counted(verdict);
     END IF;
     PERFORM _free_expired(ARRAY[fired.day_key], ARRAY[fired.content_key], fired.at);
-    fired.accepted := NULL;
+    held := false;
   END LOOP;
 
   IF fired.in_app THEN
-    INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key)
-    VALUES (user_id, fired.alert_id, fired.alert_name, message, fired.priority, fired.message_key);
-    PERFORM _wake_inbox(user_id);
+    PERFORM _put_into_inbox(fired), _wake_inbox(fired.user_id);
     IF fired.owed = '{}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-      VALUES (fired.alert_id, user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, fired.at);
+      VALUES (fired.alert_id, fired.user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, fired.at);
       PERFORM _next_segment(1);
       RETURN _counted('delivered');
     END IF;
   END IF;
-  IF (CASE WHEN _enqueue(fired) THEN _drivers_asleep(_now_ms()) END) THEN
-    PERFORM _wake_drivers();
-  END IF;
+  PERFORM _enqueue(fired), _wake_drivers();
   RETURN _counted('queued');
 END
 $$;
-COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 1 year) replaces the policy''s. traceparent is kept for the spans of its sends; one that is not of W3C''s form is dropped, and the alert accepted. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';

@@ -77,8 +77,7 @@ $$;
 -- The same where nothing else is to be looked up: each element can be read, its channels and policy are built in, it has a channel,
 -- and no time at which it expires or window of its own; and the two sequences say that nothing was set and the first use is over.
 -- Otherwise NULL.
-CREATE FUNCTION _prepare_plain(alerts jsonb[], at timestamptz,
-  settings_written regclass DEFAULT 'pgalert.settings_written', first_use_seen regclass DEFAULT 'pgalert.first_use_seen') RETURNS bulk_call
+CREATE FUNCTION _prepare_plain(alerts jsonb[], at timestamptz) RETURNS bulk_call
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_prepare_plain_wrapper';
 
 -- The same for any, naming the element at fault. The block writes nothing, so it costs no transaction id.
@@ -126,14 +125,11 @@ CREATE FUNCTION _admit(asked boolean[], content_keys uuid[], day_keys uuid[], da
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_admit_wrapper';
 
 -- Reserves keys, those of days before those of contents, each in their order. NULL is none. Raises 23505 where another has one of them.
-CREATE FUNCTION _reserve_all(day_keys uuid[], day_until timestamptz, content_keys uuid[], content_until timestamptz[], owners uuid[],
-  dedup_keys regclass DEFAULT 'pgalert.dedup_keys') RETURNS void
+CREATE FUNCTION _reserve_all(day_keys uuid[], day_until timestamptz, content_keys uuid[], content_until timestamptz[], owners uuid[]) RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_reserve_all_wrapper';
 
 -- Puts the messages of admitted firings into the outbox, but for those that are only for the inbox; returns how many.
-CREATE FUNCTION _enqueue_all(firings firing[], verdicts integer[], day_keys uuid[], at timestamptz,
-  partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
-  outbox_slot regclass DEFAULT 'pgalert.outbox_slot', message_ids regclass DEFAULT 'pgalert.message_id', install_id uuid DEFAULT _install_id()) RETURNS bigint
+CREATE FUNCTION _enqueue_all(firings firing[], verdicts integer[], day_keys uuid[], at timestamptz) RETURNS bigint
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_enqueue_all_wrapper';
 
 -- Decides, and reserves the keys of what is admitted. day_keys: of each firing the one that it has reserved.

@@ -29,28 +29,13 @@ END
 $$;
 COMMENT ON FUNCTION announce_sleep(interval) IS 'Says that a driver sleeps for up to nap (0 to 1 hour) and listens to pgalert_outbox, so that firings notify it. Writes no row; renew it before it has passed, and claim once more before sleeping.';
 
--- Not known since the server started counts as asleep. An expression: it costs a firing less than a call.
-CREATE FUNCTION _drivers_asleep(at_ms bigint) RETURNS boolean
-LANGUAGE sql VOLATILE
-AS $$ SELECT coalesce(pg_sequence_last_value('pgalert.drivers_asleep_until') > at_ms, true) $$;
-
+-- Notifies drivers that sleep. Where nobody has said so since the server started, they are notified for ten seconds, in which one that
+-- sleeps renews it.
 CREATE FUNCTION _wake_drivers() RETURNS void
-LANGUAGE plpgsql VOLATILE
-AS $$
-BEGIN
-  IF _drivers_asleep(_now_ms()) THEN
-    PERFORM pg_notify('pgalert_outbox', '');
-    IF pg_sequence_last_value('pgalert.drivers_asleep_until') IS NULL THEN
-      -- Nobody has said so since the server started: notify for ten seconds, in which a sleeping driver renews it.
-      PERFORM setval('pgalert.drivers_asleep_until', _now_ms() + 10000);
-    END IF;
-  END IF;
-END
-$$;
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_wake_drivers_wrapper';
 
 CREATE FUNCTION inbox_channel(user_id text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pgalert, pg_temp
-AS $$ SELECT 'pgalert_inbox_' || replace(pgalert._dedup_key('inbox', user_id)::text, '-', '') $$;
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'inbox_channel_wrapper';
 
 CREATE FUNCTION listen_inbox(nap interval DEFAULT '1 minute') RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
@@ -68,12 +53,6 @@ $$;
 COMMENT ON FUNCTION listen_inbox(interval) IS 'Says that some live inbox listens for the next nap (0 to 1 hour), so that in-app alerts notify inbox_channel(user_id). Renew it before it has passed.';
 COMMENT ON FUNCTION inbox_channel(text) IS 'Name of the channel to LISTEN to for a user''s live inbox.';
 
+-- Notifies whoever shows that user's inbox.
 CREATE FUNCTION _wake_inbox(user_id text) RETURNS void
-LANGUAGE plpgsql VOLATILE
-AS $$
-BEGIN
-  IF coalesce(pg_sequence_last_value('pgalert.inboxes_listening_until'), 0) > _now_ms() THEN
-    PERFORM pg_notify(inbox_channel(user_id), '');
-  END IF;
-END
-$$;
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_wake_inbox_wrapper';

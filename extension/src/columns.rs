@@ -1,6 +1,8 @@
 //! Values of a row, made side by side in memory that is kept no longer than the row is being made: a palloc for each costs more
 //! than to copy it.
 
+use std::array;
+
 use pgrx::pg_sys;
 
 /// A value of a row.
@@ -92,6 +94,11 @@ impl<const N: usize> Columns<N> {
                 place = place.add(words(column));
             }
         }
+    }
+
+    /// Of which None is NULL. They last as long as what was set.
+    pub fn values(&self) -> [Option<pg_sys::Datum>; N] {
+        array::from_fn(|column| (!self.nulls[column]).then_some(self.datums[column]))
     }
 }
 

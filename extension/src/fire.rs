@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use pgrx::datum::{Array, IntoDatum, Uuid};
+use pgrx::datum::{FromDatum, Interval, IntoDatum};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
@@ -12,81 +12,54 @@ use crate::channels;
 use crate::columns::{Column, Columns};
 use crate::day;
 use crate::error::Error;
+use crate::inbox::{self, Notification};
 use crate::insert;
+use crate::installed::{self, Installed};
 use crate::internal::now_micros;
 use crate::jsonb::Jsonb;
 use crate::keys;
 use crate::members;
-use crate::outbox::{Message, Outbox};
+use crate::outbox::{self, Message};
+use crate::owner;
 use crate::policy;
-use crate::row::{Fields, Row, RowArgument, RowType};
+use crate::row::{self, RowArgument};
 use crate::sequence;
 use crate::trace;
-
-const FIELDS: usize = 24;
-
-thread_local! {
-    /// A firing, as `_fire` has read it and `deliver_alert` has completed it.
-    static FIRED: RowType<FIELDS> = const {
-        RowType::new([
-            (c"at", pg_sys::TIMESTAMPTZOID),
-            (c"alert_id", pg_sys::TEXTOID),
-            (c"user_id", pg_sys::TEXTOID),
-            (c"alert_name", pg_sys::TEXTOID),
-            (c"priority", pg_sys::TEXTOID),
-            (c"channels", pg_sys::TEXTARRAYOID),
-            (c"owed", pg_sys::TEXTARRAYOID),
-            (c"content_hash", pg_sys::TEXTOID),
-            (c"expires", pg_sys::TEXTOID),
-            (c"expires_at", pg_sys::TIMESTAMPTZOID),
-            (c"parent", pg_sys::TEXTOID),
-            (c"message_key", pg_sys::UUIDOID),
-            (c"content_key", pg_sys::UUIDOID),
-            (c"day_key", pg_sys::UUIDOID),
-            (c"content_until", pg_sys::TIMESTAMPTZOID),
-            (c"day_until", pg_sys::TIMESTAMPTZOID),
-            (c"lane", pg_sys::INT2OID),
-            (c"in_app", pg_sys::BOOLOID),
-            (c"plain", pg_sys::BOOLOID),
-            (c"delivered", pg_sys::TEXTARRAYOID),
-            (c"alert_data", pg_sys::JSONBOID),
-            (c"bytes", pg_sys::INT4OID),
-            (c"accepted", pg_sys::BOOLOID),
-            (c"wake", pg_sys::BOOLOID),
-        ])
-    };
-}
+use crate::wake;
 
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments)]
-fn _fire(
+fn deliver_alert(
     alert: Option<Jsonb>,
     user_id: Option<&str>,
     message: Option<&str>,
+    dedup_window: Option<Interval>,
     traceparent: Option<&str>,
-    directly: bool,
-    settings_written: pg_sys::Oid,
-    first_use_seen: pg_sys::Oid,
-    count_queued: pg_sys::Oid,
-    drivers_asleep_until: pg_sys::Oid,
-    dedup_keys: pg_sys::Oid,
-    partitions: Array<pg_sys::Oid>,
-    outbox_slot: pg_sys::Oid,
-    message_ids: pg_sys::Oid,
-    install_id: Uuid,
-) -> Result<Row, ErrorReport> {
+) -> Result<String, ErrorReport> {
+    let here = installed::here();
+    let deliver = || deliver(alert, user_id, message, dedup_window, traceparent, &here);
+    Ok(owner::acting(here.owner, deliver)?)
+}
+
+fn deliver(
+    alert: Option<Jsonb>,
+    user_id: Option<&str>,
+    message: Option<&str>,
+    dedup_window: Option<Interval>,
+    traceparent: Option<&str>,
+    here: &Installed,
+) -> Result<String, Error> {
     let firing = alert::read_firing(alert.map(Jsonb::value).transpose()?, user_id, message)?;
     let policy = policy::builtin(firing.priority);
     let owed: Vec<&str> = firing.channels.iter().copied().filter(|name| *name != "inapp").collect();
     let in_app = owed.len() < firing.channels.len();
-    let plain = sequence::last_value(settings_written).is_none()
-        && sequence::was_called(first_use_seen)
+    let plain = sequence::last_value(here.settings_written).is_none()
+        && sequence::was_called(here.first_use_seen)
         && policy.is_some()
+        && dedup_window.is_none()
         && firing.expires_at.is_none()
         && !firing.channels.is_empty()
         && channels::all_builtin(&firing.channels);
-    let directly = directly && plain && !in_app;
     let content_key = keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key);
     let texts =
         [("message", message.unwrap_or_default()), ("user_id", user_id.unwrap_or_default())];
@@ -103,9 +76,11 @@ fn _fire(
         Column::Text(&firing.alert_id),
         Column::text(user_id),
         Column::text(firing.alert_name),
+        Column::text(message),
         Column::Text(firing.priority),
         Column::Texts(&firing.channels),
         Column::Texts(&owed),
+        Column::Texts(if in_app { &["inapp"] } else { &[] }),
         Column::Text(&firing.content_hash),
         Column::text(firing.expires_at),
         Column::Null,
@@ -116,85 +91,156 @@ fn _fire(
         time(at + policy::DEDUP_MICROS),
         day.map_or(Column::Null, |day| time(day.end)),
         policy.map(|policy| policy.lane).into_datum().into(),
+        dedup_window.into_datum().into(),
         Column::Boolean(in_app),
         Column::Boolean(plain),
-        Column::Texts(if in_app { &["inapp"] } else { &[] }),
         Column::Jsonb(&alert_data),
         ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum().into(),
-        if directly { Column::Boolean(false) } else { Column::Null },
-        Column::Null,
     ]);
-    FIRED.with(|row| {
-        let outbox = Outbox { partitions, slot: outbox_slot, message_ids, install_id };
-        if directly && accept(&row.fields(&columns), dedup_keys, &outbox)? {
-            sequence::next_value(count_queued);
-            let asleep =
-                sequence::last_value(drivers_asleep_until).is_none_or(|until| until > at / 1000);
-            return Ok(row
-                .only([(c"accepted", Column::Boolean(true)), (c"wake", Column::Boolean(asleep))]));
+    let directly = plain && !owed.is_empty();
+    if directly && accept(&Fired::of(columns.values()), in_app, here)? {
+        sequence::next_value(here.count_queued);
+        if in_app {
+            wake::inbox(here.inboxes_listening_until, user_id.unwrap_or_default(), at);
         }
-        Ok(row.form(&mut columns))
-    })
+        wake::drivers(here.drivers_asleep_until, at);
+        return Ok("queued".into());
+    }
+    let fired = row::of_type(here.fired_alert, &mut columns)?;
+    let in_full = installed::function(c"_deliver_in_full");
+    // SAFETY: the function takes a row of the type and a boolean, and returns a text.
+    unsafe {
+        let status =
+            pg_sys::OidFunctionCall2Coll(in_full, pg_sys::InvalidOid, fired, directly.into());
+        Ok(String::from_datum(status, false).unwrap_or_default())
+    }
 }
 
-/// Reserves a firing's keys and puts its message into the outbox; false where one of them is held.
-fn accept(fired: &Fields<FIELDS>, keys: pg_sys::Oid, outbox: &Outbox) -> Result<bool, Error> {
-    let free = reserve(fired, keys)?;
+/// Reserves an alert's keys, puts it into the inbox if it is to be there, and its message into the outbox; false where one of the keys
+/// is held.
+fn accept(fired: &Fired, in_app: bool, here: &Installed) -> Result<bool, Error> {
+    let free = reserve(fired, here)?;
     if free {
-        outbox.enqueue(iter::once(Ok(message(fired))))?;
+        if in_app {
+            inbox::put(here, &fired.notification())?;
+        }
+        enqueue(fired, here)?;
     }
     Ok(free)
 }
 
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
-fn _reserve_keys(fired: RowArgument, dedup_keys: pg_sys::Oid) -> Result<bool, ErrorReport> {
-    let fired = FIRED.with(|row| row.read(fired))?;
-    Ok(reserve(&fired, dedup_keys)?)
+fn _reserve_keys(fired: RowArgument) -> Result<bool, ErrorReport> {
+    let here = installed::here();
+    Ok(reserve(&Fired::of(fired.values(here.fired_alert)?), &here)?)
 }
 
-fn reserve(fired: &Fields<FIELDS>, dedup_keys: pg_sys::Oid) -> Result<bool, Error> {
+fn reserve(fired: &Fired, here: &Installed) -> Result<bool, Error> {
     let row = [
-        (c"content_key", fired.get(c"content_key")),
-        (c"day_key", fired.get(c"day_key")),
-        (c"content_until", fired.get(c"content_until")),
-        (c"day_until", fired.get(c"day_until")),
-        (c"owner", fired.get(c"message_key")),
+        (c"content_key", fired.content_key),
+        (c"day_key", fired.day_key),
+        (c"content_until", fired.content_until),
+        (c"day_until", fired.day_until),
+        (c"owner", fired.message_key),
     ];
-    insert::into(dedup_keys, |table| table.put_unless_held(&row))
+    let mostly_in =
+        if fired.day_key.is_some() { here.dedup_keys_day } else { here.dedup_keys_content };
+    insert::into(here.dedup_keys, |table| table.put_unless_held(&row, mostly_in))
 }
 
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
-fn _enqueue(
-    fired: RowArgument,
-    partitions: Array<pg_sys::Oid>,
-    outbox_slot: pg_sys::Oid,
-    message_ids: pg_sys::Oid,
-    install_id: Uuid,
-) -> Result<bool, ErrorReport> {
-    let fired = FIRED.with(|row| row.read(fired))?;
-    let outbox = Outbox { partitions, slot: outbox_slot, message_ids, install_id };
-    outbox.enqueue(iter::once(Ok(message(&fired))))?;
-    Ok(true)
+fn _put_into_inbox(fired: RowArgument) -> Result<(), ErrorReport> {
+    let here = installed::here();
+    let fired = Fired::of(fired.values(here.fired_alert)?);
+    Ok(inbox::put(&here, &fired.notification())?)
 }
 
-fn message(fired: &Fields<FIELDS>) -> Message {
-    Message {
-        lane: fired.get(c"lane"),
-        delivery_key: fired.get(c"message_key"),
-        alert_id: fired.get(c"alert_id"),
-        user_id: fired.get(c"user_id"),
-        priority: fired.get(c"priority"),
-        channels: fired.get(c"owed"),
-        delivered_channels: fired.get(c"delivered"),
-        content_hash: fired.get(c"content_hash"),
-        content_key: fired.get(c"content_key"),
-        day_key: fired.get(c"day_key"),
-        bytes: fired.get(c"bytes"),
-        at: fired.get(c"at"),
-        expires_at: fired.get(c"expires_at"),
-        traceparent: fired.get(c"parent"),
-        alert_data: fired.get(c"alert_data"),
+/// Declared in `sql/31_deliver.sql`.
+#[pg_extern(sql = false)]
+fn _enqueue(fired: RowArgument) -> Result<(), ErrorReport> {
+    let here = installed::here();
+    Ok(enqueue(&Fired::of(fired.values(here.fired_alert)?), &here)?)
+}
+
+fn enqueue(fired: &Fired, here: &Installed) -> Result<(), Error> {
+    outbox::enqueue(here, iter::once(Ok(fired.message())))?;
+    Ok(())
+}
+
+type Value = Option<pg_sys::Datum>;
+
+/// Of a row of type `fired_alert`, what is written.
+struct Fired {
+    at: Value,
+    alert_id: Value,
+    user_id: Value,
+    alert_name: Value,
+    message: Value,
+    priority: Value,
+    owed: Value,
+    delivered: Value,
+    content_hash: Value,
+    expires_at: Value,
+    traceparent: Value,
+    message_key: Value,
+    content_key: Value,
+    day_key: Value,
+    content_until: Value,
+    day_until: Value,
+    lane: Value,
+    alert_data: Value,
+    bytes: Value,
+}
+
+impl Fired {
+    /// The values in the order of the type's columns.
+    #[rustfmt::skip]
+    fn of(values: [Value; 24]) -> Self {
+        let [
+            at, alert_id, user_id, alert_name, message, priority, _channels, owed, delivered,
+            content_hash, _expires, expires_at, traceparent, message_key, content_key, day_key,
+            content_until, day_until, lane, _dedup_window, _in_app, _plain,
+            alert_data, bytes,
+        ] = values;
+        Self {
+            at, alert_id, user_id, alert_name, message, priority, owed, delivered,
+            content_hash, expires_at, traceparent, message_key, content_key, day_key,
+            content_until, day_until, lane,
+            alert_data, bytes,
+        }
+    }
+
+    fn notification(&self) -> Notification {
+        Notification {
+            user_id: self.user_id,
+            alert_id: self.alert_id,
+            alert_name: self.alert_name,
+            message: self.message,
+            priority: self.priority,
+            delivery_key: self.message_key,
+            created_at: self.at,
+        }
+    }
+
+    fn message(&self) -> Message {
+        Message {
+            lane: self.lane,
+            delivery_key: self.message_key,
+            alert_id: self.alert_id,
+            user_id: self.user_id,
+            priority: self.priority,
+            channels: self.owed,
+            delivered_channels: self.delivered,
+            content_hash: self.content_hash,
+            content_key: self.content_key,
+            day_key: self.day_key,
+            bytes: self.bytes,
+            at: self.at,
+            expires_at: self.expires_at,
+            traceparent: self.traceparent,
+            alert_data: self.alert_data,
+        }
     }
 }

@@ -15,11 +15,12 @@ use crate::columns::{Column, Columns};
 use crate::day;
 use crate::error::Error;
 use crate::insert::{self, Values};
+use crate::installed;
 use crate::internal::_day_keys;
 use crate::jsonb::Jsonb;
 use crate::keys;
 use crate::members;
-use crate::outbox::{Message, Outbox};
+use crate::outbox::{self, Message};
 use crate::policy;
 use crate::row::{Row, RowArgument, RowReader, RowType};
 use crate::rows::Rows;
@@ -75,12 +76,11 @@ const CALL: usize = 9;
 fn _prepare_plain(
     alerts: Array<Jsonb>,
     at: TimestampWithTimeZone,
-    settings_written: pg_sys::Oid,
-    first_use_seen: pg_sys::Oid,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Option<Row> {
-    let nothing_set = sequence::last_value(settings_written).is_none();
-    if !nothing_set || !sequence::was_called(first_use_seen) {
+    let here = installed::here();
+    let nothing_set = sequence::last_value(here.settings_written).is_none();
+    if !nothing_set || !sequence::was_called(here.first_use_seen) {
         return None;
     }
     let at = i64::from(at);
@@ -262,7 +262,6 @@ fn _reserve_all(
     content_keys: Array<Uuid>,
     content_until: Array<TimestampWithTimeZone>,
     owners: Array<Uuid>,
-    dedup_keys: pg_sys::Oid,
 ) -> Result<(), ErrorReport> {
     let mut days: Vec<Reservation> = day_keys
         .iter()
@@ -292,24 +291,18 @@ fn _reserve_all(
     days.sort_unstable_by_key(|(key, _)| *key);
     contents.sort_unstable_by_key(|(key, _)| *key);
     let rows = days.into_iter().chain(contents).map(|(_, row)| Ok(row));
-    insert::into(dedup_keys, |table| table.put_all(rows))?;
+    insert::into(installed::here().dedup_keys, |table| table.put_all(rows))?;
     Ok(())
 }
 
 /// Declared in `sql/32_deliver_bulk.sql`.
 #[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments)]
 fn _enqueue_all(
     firings: Array<RowArgument>,
     verdicts: Array<i32>,
     day_keys: Array<Uuid>,
     at: TimestampWithTimeZone,
-    partitions: Array<pg_sys::Oid>,
-    outbox_slot: pg_sys::Oid,
-    message_ids: pg_sys::Oid,
-    install_id: Uuid,
 ) -> Result<i64, ErrorReport> {
-    let outbox = Outbox { partitions, slot: outbox_slot, message_ids, install_id };
     let delivered = vec!["inapp"].into_datum();
     let nothing = Vec::<&str>::new().into_datum();
     let mut rows = RowReader::<FIRING>::new();
@@ -347,5 +340,5 @@ fn _enqueue_all(
     let messages = admitted
         .filter(|((_, verdict), _)| *verdict == Some(0))
         .filter_map(|((firing, _), day_key)| message(firing, day_key).transpose());
-    Ok(outbox.enqueue(messages)?)
+    Ok(outbox::enqueue(&installed::here(), messages)?)
 }

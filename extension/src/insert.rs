@@ -5,7 +5,7 @@ use std::ffi::{c_char, CStr};
 use std::{ptr, slice};
 
 use pgrx::memcxt::PgMemoryContexts;
-use pgrx::pg_sys;
+use pgrx::{pg_sys, PgList};
 
 use crate::error::Error;
 
@@ -18,6 +18,8 @@ pub struct Target {
     rows: Vec<*mut pg_sys::TupleTableSlot>,
     /// Columns of the last row's values, and where they are in the table: most often those of the next one.
     places: Vec<(*const c_char, usize)>,
+    /// The level of settings to go back from.
+    settings: Option<i32>,
 }
 
 /// A row's values, in the order of the table's columns, of which the others are NULL.
@@ -56,7 +58,11 @@ impl Target {
             (*state).es_snapshot = pg_sys::GetActiveSnapshot();
             // Where triggers look for it.
             (*state).es_opened_result_relations = pg_sys::lappend(ptr::null_mut(), result.cast());
-            let target = Self { table, result, state, rows: vec![], places: vec![] };
+            let mut target =
+                Self { table, result, state, rows: vec![], places: vec![], settings: None };
+            if target.calls_functions() {
+                target.settings = Some(set_search_path());
+            }
             if target.has_triggers() {
                 pg_sys::AfterTriggerBeginQuery();
             }
@@ -75,7 +81,24 @@ impl Target {
             pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::FreeExecutorState(self.state);
+            if let Some(level) = self.settings {
+                pg_sys::AtEOXact_GUC(true, level);
+            }
             pg_sys::table_close(self.table, pg_sys::NoLock as i32); // locked until the transaction ends
+        }
+    }
+
+    /// Whether functions that somebody has added to the table may be called with its rows: they look for names where pgalert's own do,
+    /// not where the caller wants them to.
+    unsafe fn calls_functions(&self) -> bool {
+        unsafe {
+            let constraints = (*(*self.table).rd_att).constr;
+            self.has_triggers()
+                || !constraints.is_null() && (*constraints).num_check > 0
+                || (0..(*self.result).ri_NumIndices as usize).any(|place| {
+                    let index = *(*self.result).ri_IndexRelationInfo.add(place);
+                    !(*index).ii_Expressions.is_null() || !tests_for_null((*index).ii_Predicate)
+                })
         }
     }
 
@@ -137,8 +160,13 @@ impl Target {
         unsafe { (*pg_sys::MakePerTupleExprContext(self.state)).ecxt_per_tuple_memory }
     }
 
-    /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one.
-    pub fn put_unless_held<const N: usize>(&mut self, values: &Values<N>) -> Result<bool, Error> {
+    /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one. Each index
+    /// finds out at insertion; looked at before, so that nothing is inserted in vain, is the one in which a key is mostly held.
+    pub fn put_unless_held<const N: usize>(
+        &mut self,
+        values: &Values<N>,
+        mostly_in: pg_sys::Oid,
+    ) -> Result<bool, Error> {
         // SAFETY: as above. A token is released, or the transaction ends.
         unsafe {
             let row = self.fill(0, values)?;
@@ -146,8 +174,9 @@ impl Target {
                 return Ok(true); // there is no row that another could have the keys of
             }
             self.check_constraints(row);
+            let mut indexes = pg_sys::lappend_oid(ptr::null_mut(), mostly_in);
             loop {
-                if let Some(holder) = self.holder(row) {
+                if let Some(holder) = self.holder(row, indexes) {
                     return if self.sees(holder) {
                         Ok(false)
                     } else {
@@ -168,6 +197,7 @@ impl Target {
                     }
                     return Ok(true);
                 }
+                indexes = ptr::null_mut(); // all of them
             }
         }
     }
@@ -264,10 +294,11 @@ impl Target {
         taken
     }
 
-    /// The row that holds one of the keys.
+    /// The row that holds one of the keys, as far as these indexes know.
     unsafe fn holder(
         &mut self,
         row: *mut pg_sys::TupleTableSlot,
+        indexes: *mut pg_sys::List,
     ) -> Option<pg_sys::ItemPointerData> {
         let mut holder = pg_sys::ItemPointerData::default();
         #[cfg(feature = "pg18")]
@@ -280,7 +311,7 @@ impl Target {
                 &raw mut holder,
                 #[cfg(feature = "pg18")]
                 &raw mut own,
-                ptr::null_mut(),
+                indexes,
             )
         };
         (!free).then_some(holder)
@@ -300,6 +331,33 @@ impl Target {
             pg_sys::ExecDropSingleTupleTableSlot(found);
             seen
         }
+    }
+}
+
+/// Whether no more is in an index's predicate.
+unsafe fn tests_for_null(predicate: *mut pg_sys::List) -> bool {
+    unsafe {
+        let conditions = PgList::<pg_sys::Node>::from_pg(predicate);
+        let mut nodes = conditions.iter_ptr();
+        nodes.all(|condition| (*condition).type_ == pg_sys::NodeTag::T_NullTest)
+    }
+}
+
+/// As SET search_path of a function does; until the level that is returned is left.
+unsafe fn set_search_path() -> i32 {
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pgalert, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        level
     }
 }
 

@@ -1,6 +1,6 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `told` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `outbox`, `row`, `rows`,
-//! `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
+//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `told`, `wake` and `aggregates` (the SQL functions), `columns`, `inbox`, `insert`, `installed`, `jsonb`, `new_jsonb`,
+//! `outbox`, `owner`, `row`, `rows`, `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
 
 mod admission;
 mod aggregates;
@@ -19,7 +19,9 @@ mod error;
 mod fire;
 mod fire_many;
 mod hash;
+mod inbox;
 mod insert;
+mod installed;
 mod internal;
 mod json;
 mod jsonb;
@@ -29,6 +31,7 @@ mod new_jsonb;
 mod number;
 mod outbox;
 mod outcomes;
+mod owner;
 mod policy;
 mod reached;
 mod row;
@@ -39,6 +42,7 @@ mod stored;
 mod told;
 mod trace;
 mod value;
+mod wake;
 mod xid8;
 
 use pgrx::extension_sql_file;

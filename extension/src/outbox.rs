@@ -1,64 +1,54 @@
 //! Rows of the outbox, for messages that firings have made.
 
-use pgrx::datum::{Array, IntoDatum, Uuid};
+use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
 use crate::error::Error;
 use crate::insert;
+use crate::installed::Installed;
 use crate::sequence;
 
-/// The outbox, and what its rows have of it.
-pub struct Outbox<'a> {
-    /// By slot.
-    pub partitions: Array<'a, pg_sys::Oid>,
-    pub slot: pg_sys::Oid,
-    pub message_ids: pg_sys::Oid,
-    pub install_id: Uuid,
-}
-
-impl Outbox<'_> {
-    /// Puts messages into the slot in use; returns how many.
-    pub fn enqueue(
-        &self,
-        messages: impl Iterator<Item = Result<Message, Error>>,
-    ) -> Result<i64, Error> {
-        let mut messages = messages.peekable();
-        if messages.peek().is_none() {
-            return Ok(0); // without a transaction id
-        }
-        let slot = sequence::last_value(self.slot).unwrap_or(0);
-        let partition = self.partitions.get(slot as usize).flatten().unwrap_or(pg_sys::InvalidOid);
-        insert::into(partition, |table| {
-            // SAFETY: that the transaction may write was checked when the table was opened.
-            let xid = unsafe { pg_sys::GetTopFullTransactionId() };
-            table.put_all(messages.map(|message| {
-                let message = message?;
-                Ok([
-                    (c"slot", (slot as i16).into_datum()),
-                    (c"lane", message.lane),
-                    (c"xid", Some(xid.value.into())),
-                    (c"message_id", sequence::next_value(self.message_ids).into_datum()),
-                    (c"install_id", self.install_id.into_datum()),
-                    (c"delivery_key", message.delivery_key),
-                    (c"alert_id", message.alert_id),
-                    (c"user_id", message.user_id),
-                    (c"priority", message.priority),
-                    (c"channels", message.channels),
-                    (c"delivered_channels", message.delivered_channels),
-                    (c"content_hash", message.content_hash),
-                    (c"content_key", message.content_key),
-                    (c"day_key", message.day_key),
-                    (c"attempt", 1.into_datum()),
-                    (c"bytes", message.bytes),
-                    (c"accepted_at", message.at),
-                    (c"enqueued_at", message.at),
-                    (c"expires_at", message.expires_at),
-                    (c"traceparent", message.traceparent),
-                    (c"alert_data", message.alert_data),
-                ])
-            }))
-        })
+/// Puts messages into the slot in use; returns how many.
+pub fn enqueue(
+    here: &Installed,
+    messages: impl Iterator<Item = Result<Message, Error>>,
+) -> Result<i64, Error> {
+    let mut messages = messages.peekable();
+    if messages.peek().is_none() {
+        return Ok(0); // without a transaction id
     }
+    let slot = sequence::last_value(here.outbox_slot).unwrap_or(0);
+    let partition = here.outbox.get(slot as usize).copied().unwrap_or(pg_sys::InvalidOid);
+    insert::into(partition, |table| {
+        // SAFETY: that the transaction may write was checked when the table was opened.
+        let xid = unsafe { pg_sys::GetTopFullTransactionId() };
+        table.put_all(messages.map(|message| {
+            let message = message?;
+            Ok([
+                (c"slot", (slot as i16).into_datum()),
+                (c"lane", message.lane),
+                (c"xid", Some(xid.value.into())),
+                (c"message_id", sequence::next_value(here.message_id).into_datum()),
+                (c"install_id", here.install_id.into_datum()),
+                (c"delivery_key", message.delivery_key),
+                (c"alert_id", message.alert_id),
+                (c"user_id", message.user_id),
+                (c"priority", message.priority),
+                (c"channels", message.channels),
+                (c"delivered_channels", message.delivered_channels),
+                (c"content_hash", message.content_hash),
+                (c"content_key", message.content_key),
+                (c"day_key", message.day_key),
+                (c"attempt", 1.into_datum()),
+                (c"bytes", message.bytes),
+                (c"accepted_at", message.at),
+                (c"enqueued_at", message.at),
+                (c"expires_at", message.expires_at),
+                (c"traceparent", message.traceparent),
+                (c"alert_data", message.alert_data),
+            ])
+        }))
+    })
 }
 
 /// Values of a message's row, by the names of the outbox; accepted and enqueued `at` the same time.

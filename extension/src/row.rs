@@ -1,7 +1,6 @@
 //! The row of a function with OUT parameters. pgrx makes rows of sets, and rows whose type is looked up by name in each call:
 //! both cost more than what most of these functions do, as do its arrays, which grow.
 
-use std::array;
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::ptr;
@@ -36,43 +35,9 @@ impl<const N: usize> RowType<N> {
         self.form(&mut columns)
     }
 
-    /// A row of these values alone, the others being NULL.
-    pub fn only<const M: usize>(&self, values: [(&CStr, Column); M]) -> Row {
-        let mut row = [Column::Null; N];
-        for (name, value) in values {
-            if let Some(place) = self.columns.iter().position(|(column, _)| *column == name) {
-                row[place] = value;
-            }
-        }
-        self.row(row)
-    }
-
     pub fn form(&self, columns: &mut Columns<N>) -> Row {
         // SAFETY: the descriptor has N columns, and each datum is of the type of its column, as the caller says.
         unsafe { Row::form(self.descriptor(), columns) }
-    }
-
-    /// What a row of these would hold.
-    pub fn fields(&self, columns: &Columns<N>) -> Fields<N> {
-        let names = self.columns.map(|(name, _)| name);
-        Fields { columns: names, values: columns.datums, nulls: columns.nulls }
-    }
-
-    /// A row that was made here, with values that PL/pgSQL may have set since.
-    pub fn read(&self, row: RowArgument) -> Result<Fields<N>, Error> {
-        let descriptor = self.descriptor();
-        // SAFETY: the row has its type with it; where that is this one, it has its columns.
-        unsafe {
-            let row = row.header();
-            let made = (*row).t_choice.t_datum;
-            if (made.datum_typeid, made.datum_typmod)
-                != ((*descriptor).tdtypeid, (*descriptor).tdtypmod)
-            {
-                return Err(Error::RowType);
-            }
-            let (values, nulls) = deform(row, descriptor);
-            Ok(Fields { columns: self.columns.map(|(name, _)| name), values, nulls })
-        }
     }
 
     fn descriptor(&self) -> pg_sys::TupleDesc {
@@ -93,18 +58,18 @@ impl<const N: usize> RowType<N> {
     }
 }
 
-/// The values of a row.
-pub struct Fields<const N: usize> {
-    columns: [&'static CStr; N],
-    values: [pg_sys::Datum; N],
-    nulls: [bool; N],
-}
-
-impl<const N: usize> Fields<N> {
-    /// None is NULL.
-    pub fn get(&self, column: &CStr) -> Option<pg_sys::Datum> {
-        let place = self.columns.iter().position(|name| *name == column)?;
-        (!self.nulls[place]).then_some(self.values[place])
+/// A row of a type that `sql/` declares with these columns.
+pub fn of_type<const N: usize>(
+    oid: pg_sys::Oid,
+    columns: &mut Columns<N>,
+) -> Result<pg_sys::Datum, Error> {
+    // SAFETY: the arrays are as long as the descriptor.
+    unsafe {
+        let descriptor = PgTupleDesc::from_pg(pg_sys::lookup_rowtype_tupdesc(oid, -1));
+        if descriptor.len() != N {
+            return Err(Error::RowType);
+        }
+        Ok(Row::form(descriptor.as_ptr(), columns).0)
     }
 }
 
@@ -160,6 +125,22 @@ impl FromDatum for RowArgument {
 }
 
 impl RowArgument {
+    /// Of a type that `sql/` declares with so many columns. They last as long as the argument.
+    pub fn values<const N: usize>(
+        self,
+        of_type: pg_sys::Oid,
+    ) -> Result<[Option<pg_sys::Datum>; N], Error> {
+        // SAFETY: the row has its type with it.
+        unsafe {
+            let row = self.header();
+            let descriptor = PgTupleDesc::from_pg(pg_sys::lookup_rowtype_tupdesc(of_type, -1));
+            if (*row).t_choice.t_datum.datum_typeid != of_type || descriptor.len() != N {
+                return Err(Error::RowType);
+            }
+            Ok(deform(row, descriptor.as_ptr()))
+        }
+    }
+
     unsafe fn header(self) -> pg_sys::HeapTupleHeader {
         unsafe { pg_sys::pg_detoast_datum(self.0.cast_mut_ptr()).cast() }
     }
@@ -195,30 +176,30 @@ impl<const N: usize> RowReader<N> {
             if descriptor.len() != N {
                 return Err(Error::RowType);
             }
-            let (values, nulls): ([_; N], [_; N]) = deform(row, descriptor.as_ptr());
+            let values = deform(row, descriptor.as_ptr());
             self.descriptor = Some(descriptor);
-            Ok(array::from_fn(|place| (!nulls[place]).then_some(values[place])))
+            Ok(values)
         }
     }
 }
 
-/// SAFETY: the row is of the descriptor, which has N columns.
+/// Its values; None is NULL. SAFETY: the row is of the descriptor, which has N columns.
 unsafe fn deform<const N: usize>(
     row: pg_sys::HeapTupleHeader,
     descriptor: pg_sys::TupleDesc,
-) -> ([pg_sys::Datum; N], [bool; N]) {
-    let (mut values, mut nulls) = ([pg_sys::Datum::null(); N], [true; N]);
+) -> [Option<pg_sys::Datum>; N] {
+    let mut columns = Columns::new();
     unsafe {
         let length = pgrx::varsize_any(row.cast()) as u32;
         let mut tuple = pg_sys::HeapTupleData { t_len: length, t_data: row, ..Default::default() };
         pg_sys::heap_deform_tuple(
             &raw mut tuple,
             descriptor,
-            values.as_mut_ptr(),
-            nulls.as_mut_ptr(),
+            columns.datums.as_mut_ptr(),
+            columns.nulls.as_mut_ptr(),
         );
     }
-    (values, nulls)
+    columns.values()
 }
 
 // SAFETY: a row is passed as it is.

@@ -1,9 +1,9 @@
-//! Sequences, as nextval() and pg_sequence_last_value() have them.
+//! Sequences, as nextval(), setval() and pg_sequence_last_value() have them.
 
 use std::cell::Cell;
 
 use pgrx::datum::IntoDatum;
-use pgrx::{direct_function_call, pg_sys};
+use pgrx::{direct_function_call, direct_function_call_as_datum, pg_sys};
 
 /// None for a sequence that was not called.
 pub fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
@@ -15,6 +15,12 @@ pub fn last_value(sequence: pg_sys::Oid) -> Option<i64> {
 pub fn next_value(sequence: pg_sys::Oid) -> Option<i64> {
     // SAFETY: as above.
     unsafe { direct_function_call(pg_sys::nextval_oid, &[sequence.into_datum()]) }
+}
+
+pub fn set(sequence: pg_sys::Oid, value: i64) {
+    let arguments = [sequence.into_datum(), value.into_datum()];
+    // SAFETY: as above, and a number.
+    unsafe { direct_function_call_as_datum(pg_sys::setval_oid, &arguments) };
 }
 
 thread_local! {

@@ -1,12 +1,12 @@
 -- How an alert that is accepted is written: not by INSERT, and yet as INSERT would.
 --    1. Its row is of the transaction, not of the savepoint in which it is fired; it is seen by what the transaction does next.
 --    2. Every way of firing leaves the same row: alone, among many, and where there is more to look up.
---    3. Triggers for each row are fired, of the outbox and of dedup_keys, and may change the row.
+--    3. Triggers for each row are fired, of the outbox and of dedup_keys, and may change the row. They look for names where pgalert does.
 --    4. A transaction that may only read is refused, and takes no id.
 --    5. Constraints hold. Where a table was changed by hand, the error names the column.
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
 --    7. What a bulk call needs to know of plain alerts is the same whoever finds it out.
---    8. What they name by default is there before them when pg_upgrade makes them anew.
+--    8. A session that has fired writes into the tables of an extension that is made anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -16,11 +16,23 @@ CREATE FUNCTION pg_temp.bulk(id text, more jsonb DEFAULT '{}', user_id text DEFA
   SELECT status FROM deliver_alerts(ARRAY[jsonb_build_object('alert', pg_temp.alert(id, more), 'user_id', user_id, 'message', id)])
 $$;
 CREATE FUNCTION pg_temp.fire(id text, user_id text, more jsonb DEFAULT '{}', dedup_window interval DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
-  SELECT deliver_alert(pg_temp.alert(id, more), user_id, id, dedup_window)
+  SELECT pgalert.deliver_alert(pg_temp.alert(id, more), user_id, id, dedup_window)
 $$;
 SELECT pg_temp.fire('first', 'one'), setval('settings_written', 1, false) AS nothing_is_set;
 SELECT pg_temp.fire('second', 'one');
-SELECT plain FROM _fire(pg_temp.alert('third'), 'one', 'm', NULL, directly => false);
+SET track_functions = 'all';
+SELECT set_setting('retention', '60 days'), set_setting('environment', 'production');
+BEGIN;
+SELECT pg_temp.fire('plain', 'one');
+SELECT coalesce(sum(calls), 0) AS in_full FROM pg_stat_xact_user_functions WHERE funcname = '_deliver_in_full';
+SELECT pg_temp.fire('third', 'one', dedup_window => '1 hour');
+SELECT sum(calls) AS in_full FROM pg_stat_xact_user_functions WHERE funcname = '_deliver_in_full';
+SELECT set_setting('time_zone', 'Asia/Tokyo');
+SELECT pg_temp.fire('fourth', 'one');
+SELECT sum(calls) AS in_full FROM pg_stat_xact_user_functions WHERE funcname = '_deliver_in_full';
+SELECT set_setting('time_zone', NULL), setval('settings_written', 1, false) AS nothing_is_set;
+COMMIT;
+RESET track_functions;
 
 -- 1
 BEGIN;
@@ -72,6 +84,27 @@ SELECT o.user_id, w.alert_id, count(*) FROM public.written w JOIN outbox o ON w.
 WHERE o.alert_id = 'keys' GROUP BY 1, 2 ORDER BY 1, 2;
 DROP TRIGGER before_keys ON dedup_keys;
 DROP TRIGGER after_keys ON dedup_keys;
+CREATE FUNCTION public.say_where() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '% looks into % as %', TG_NAME, current_setting('search_path'), current_user; RETURN NEW; END $$;
+CREATE FUNCTION public.says_where(what anyelement) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '% looks into % as %', pg_typeof(what), current_setting('search_path'), current_user; RETURN true; END $$;
+BEGIN;
+CREATE TRIGGER before_row BEFORE INSERT ON dedup_keys FOR EACH ROW EXECUTE FUNCTION public.say_where();
+CREATE TRIGGER after_row AFTER INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION public.say_where();
+SET LOCAL search_path = public;
+SELECT pg_temp.fire('where', 'one'), current_setting('search_path');
+ROLLBACK;
+TRUNCATE outbox, dedup_keys;
+BEGIN;
+ALTER TABLE outbox ADD CHECK (public.says_where(alert_id));
+ALTER TABLE dedup_keys ADD CHECK (public.says_where(owner));
+SET LOCAL search_path = public;
+SELECT pg_temp.fire('where', 'one'), current_setting('search_path');
+ROLLBACK;
+BEGIN;
+CREATE INDEX ON outbox (public.says_where(alert_id));
+CREATE INDEX ON dedup_keys (owner) WHERE public.says_where(owner);
+SET LOCAL search_path = public;
+SELECT pg_temp.fire('where', 'one'), current_setting('search_path');
+ROLLBACK;
 
 -- 4
 BEGIN READ ONLY;
@@ -104,14 +137,12 @@ ROLLBACK;
 SELECT count(*) AS of_these_nothing FROM outbox WHERE alert_id IN ('read', 'checked', 'renamed');
 
 -- 6
-SELECT _reserve_keys(ROW(1, 'x'));
-SELECT _enqueue(ROW(1, 'x'));
-SELECT _enqueue(r) FROM (SELECT 1 AS slot, 'x' AS lane) r;
 SELECT _enqueue_all(ARRAY[NULL]::firing[], '{0}', '{NULL}', now());
 SELECT _enqueue_all(ARRAY[NULL]::firing[], '{1}', '{NULL}', now()) AS nothing_admitted;
-SELECT _reserve_all('{}', now(), '{}', '{}', '{}', 'pg_class');
+SELECT _reserve_all('{}', now(), '{}', '{}', '{}') AS nothing_reserved;
 SET ROLE pgalert_producer;
-SELECT _fire('{}', 'u', 'm', NULL, true);
+SELECT _deliver_in_full(NULL, false);
+SELECT _wake_drivers();
 RESET ROLE;
 
 -- 7
@@ -127,5 +158,9 @@ ROLLBACK;
 SELECT pg_temp.bulk('expires', '{"expires_at": "2999-01-01"}') AS not_plain, (_prepare_plain(ARRAY['{}']::jsonb[], now())).each IS NULL AS faulty;
 
 -- 8
-SELECT count(*) AS partitions, count(DISTINCT d.objid) AS functions FROM pg_depend d JOIN pg_inherits i ON i.inhparent = 'outbox'::regclass AND i.inhrelid = d.refobjid
-WHERE d.classid = 'pg_proc'::regclass AND d.objid::regproc::text IN ('_fire', '_enqueue', '_enqueue_all');
+SELECT _install_id() AS before \gset
+DROP EXTENSION pgalert CASCADE;
+CREATE EXTENSION pgalert;
+SELECT pgalert.deliver_alert('{"id": "anew", "channels": ["email"]}', 'one', 'm') FROM generate_series(1, 2);
+SELECT o.alert_id, k.owner = o.delivery_key AS reserved, o.install_id = _install_id() AS of_this_one, o.install_id <> :'before' AS of_another_before
+FROM pgalert.outbox o JOIN pgalert.dedup_keys k USING (content_key);

@@ -10,10 +10,21 @@
 -- And what is made without an alert: to the byte what jsonb's own input makes.
 --   8. The addresses that a claim gives, with numbers of several digits to the base of 10,000, and the channels of a delivery.
 
+-- What is kept of an alert, whatever was fired before.
+CREATE FUNCTION kept(alert jsonb, message text DEFAULT 'm', user_id text DEFAULT 'u') RETURNS pgalert.outbox LANGUAGE plpgsql AS $$
+DECLARE
+  message_kept pgalert.outbox;
+BEGIN
+  DELETE FROM pgalert.dedup_keys;
+  PERFORM pgalert.deliver_alert(alert, user_id, message);
+  SELECT o.* INTO STRICT message_kept FROM pgalert.outbox o WHERE o.lane = 1 AND o.xid = pg_current_xact_id() AND o.message_id = currval('pgalert.message_id');
+  RETURN message_kept;
+END
+$$;
 CREATE FUNCTION differs(alert jsonb, message text DEFAULT 'It is "30"', user_id text DEFAULT 'ü1') RETURNS boolean LANGUAGE sql AS $$
   SELECT NOT record_image_eq(ROW(r.alert_data), ROW(alert || jsonb_build_object('message', message, 'user_id', user_id)))
          OR r.bytes <> pg_column_size(alert || jsonb_build_object('message', message, 'user_id', user_id))
-  FROM pgalert._fire(alert, user_id, message, NULL, directly => false) r
+  FROM kept(alert, message, user_id) r
 $$;
 
 -- 1
@@ -22,29 +33,29 @@ CREATE FUNCTION alert(members integer, first integer) RETURNS jsonb LANGUAGE sql
            WHEN 0 THEN 'null' WHEN 1 THEN 'true' WHEN 2 THEN 'false' WHEN 3 THEN to_jsonb(repeat('é', m)) WHEN 4 THEN to_jsonb(m * 1.5)
            WHEN 5 THEN to_jsonb(10000000000000::numeric ^ (m % 5)) WHEN 6 THEN jsonb_build_array(m, '', jsonb_build_object('x', m, 'yy', NULL))
            WHEN 7 THEN '{}' ELSE jsonb_build_object('deep', jsonb_build_array(jsonb_build_array(-m)), 'text', repeat('x', m)) END), '{}')
-         || '{"id": 7}'
+         || '{"id": 7, "channels": ["email"]}'
   FROM generate_series(1, members) m
 $$;
 SELECT count(*) AS alerts, count(*) FILTER (WHERE differs(alert(members, first))) AS different
 FROM generate_series(0, 140) members, generate_series(0, 8) first;
-SELECT differs(jsonb_build_object('id', 1, 'long', repeat('x', 100000))) AS different;
+SELECT differs(jsonb_build_object('id', 1, 'notify_email', true, 'long', repeat('x', 100000))) AS different;
 
 -- 2
 SELECT alert, differs(alert) AS different, r.alert_data
-FROM unnest(ARRAY['{"id": 1, "message": {"a": [1]}}', '{"id": 1, "user_id": 5}', '{"id": 1, "user_id": "x", "message": null, "z": true}']::jsonb[]) alert,
-     pgalert._fire(alert, 'u', 'm', NULL, directly => false) r;
+FROM unnest(ARRAY['{"message": {"a": [1]}}', '{"user_id": 5}', '{"user_id": "x", "message": null, "z": true}']::jsonb[]) more,
+     CAST(more || '{"id": 1, "channels": ["email"]}' AS jsonb) alert, kept(alert) r;
 
 -- 3
 SELECT pgalert.deliver_alert('{"id": 1, "channels": ["email"], "rows": [[1.50, "a"], {"b": null}]}', 'single', 'm'),
        (SELECT status FROM pgalert.deliver_alerts(ARRAY['{"alert": {"id": 1, "channels": ["email"], "rows": [[1.50, "a"], {"b": null}]}, "user_id": "bulk", "message": "m"}'::jsonb]));
-SELECT user_id, alert_data, alert_data @> '{"rows": [{"b": null}, ["a"]]}' AS is_searched FROM pgalert.outbox ORDER BY message_id;
+SELECT user_id, alert_data, alert_data @> '{"rows": [{"b": null}, ["a"]]}' AS is_searched FROM pgalert.outbox WHERE user_id IN ('single', 'bulk') ORDER BY message_id;
 
 -- 4
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/errors.sql
 CREATE FUNCTION sized(filler jsonb, bytes integer) RETURNS jsonb LANGUAGE sql AS $$
   SELECT o || jsonb_build_object('pad', repeat('x', bytes - octet_length((o || '{"pad": ""}')::text)))
-  FROM (SELECT jsonb_build_object('id', 1, 'filler', filler)) AS filled (o)
+  FROM (SELECT jsonb_build_object('id', 1, 'channels', '["email"]'::jsonb, 'filler', filler)) AS filled (o)
 $$;
 CREATE TABLE fillers (what text, filler jsonb);
 INSERT INTO fillers VALUES
@@ -55,16 +66,16 @@ INSERT INTO fillers VALUES
   ('small numbers', (SELECT jsonb_agg('-1e-16000'::numeric) FROM generate_series(1, 60))),
   ('all kinds', (SELECT jsonb_agg(jsonb_build_array(n, -n * 0.125, NULL, n % 2 = 0, '{}'::jsonb, jsonb_build_object('a', '[]'::jsonb))) FROM generate_series(1, 9000) n));
 SELECT what, length(alert_data ->> 'pad') > 0 AS is_padded, alert_id
-FROM fillers, pgalert._fire(sized(filler, 1048576), 'u', 'm', NULL, directly => false) ORDER BY what;
-SELECT what, pg_temp.error_of(format($$SELECT alert_id FROM pgalert._fire(sized((SELECT filler FROM fillers WHERE what = %L), 1048577), 'u', 'm', NULL, directly => false)$$, what))
+FROM fillers, kept(sized(filler, 1048576)) ORDER BY what;
+SELECT what, pg_temp.error_of(format($$SELECT pgalert.deliver_alert(sized((SELECT filler FROM fillers WHERE what = %L), 1048577), 'u', 'm')$$, what))
 FROM fillers ORDER BY what;
 
 -- 5
 CREATE FUNCTION nested(levels integer) RETURNS jsonb LANGUAGE sql AS $$
-  SELECT jsonb_build_object('id', '[[{"[', 'deep', (repeat('[{"]": ', levels / 2) || '[]' || repeat('}]', levels / 2))::jsonb)
+  SELECT jsonb_build_object('id', '[[{"[', 'notify_email', true, 'deep', (repeat('[{"]": ', levels / 2) || '[]' || repeat('}]', levels / 2))::jsonb)
 $$;
-SELECT alert_id FROM pgalert._fire(nested(98), 'u', repeat('[', 200), NULL, directly => false);
-SELECT pg_temp.error_of('SELECT pgalert._fire(nested(100), ''u'', ''m'', NULL, directly => false)');
+SELECT alert_id FROM kept(nested(98), repeat('[', 200));
+SELECT pg_temp.error_of('SELECT pgalert.deliver_alert(nested(100), ''u'', ''m'')');
 SELECT pg_temp.error_of('SELECT pgalert._enabled_channels(nested(3000))');
 
 -- 6
@@ -74,9 +85,11 @@ FROM unnest('{"",-}'::text[]) sign, unnest('{0,0.00,1,5.0,10000,9999.9999,123456
      generate_series(-70, 70) exponent;
 INSERT INTO numbers VALUES (1e131071), (-1e131071), ('1e-16383'), (1e255), (1e256), (1e257), ('1e-256'), ('1e-257'), (0.1::numeric(80, 64)), (1::numeric(80, 63));
 SELECT count(*) AS numbers, count(*) FILTER (WHERE r.alert_id <> number::text) AS read_as_others
-FROM numbers, pgalert._fire(jsonb_build_object('id', number), 'u', 'm', NULL, directly => false) r WHERE length(number::text) <= 255;
+FROM numbers, kept(jsonb_build_object('id', number, 'notify_email', true)) r WHERE length(number::text) <= 255;
 SELECT count(*) AS numbers, count(*) FILTER (WHERE pgalert.compute_content_hash(to_jsonb(number)) <> md5(number::text)) AS hashed_as_others
 FROM numbers WHERE scale(number) = 0 OR scale(number) = 1 AND abs(number) BETWEEN 1 AND 1e14;
+
+TRUNCATE pgalert.outbox;
 
 -- 7
 SET work_mem = '64kB';

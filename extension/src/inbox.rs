@@ -1,0 +1,39 @@
+//! Rows of the in-app inbox.
+
+use std::iter;
+
+use pgrx::datum::IntoDatum;
+use pgrx::pg_sys;
+
+use crate::error::Error;
+use crate::insert;
+use crate::installed::Installed;
+use crate::sequence;
+
+/// Values of a row, by the names of `notifications`.
+pub struct Notification {
+    pub user_id: Option<pg_sys::Datum>,
+    pub alert_id: Option<pg_sys::Datum>,
+    pub alert_name: Option<pg_sys::Datum>,
+    pub message: Option<pg_sys::Datum>,
+    pub priority: Option<pg_sys::Datum>,
+    pub delivery_key: Option<pg_sys::Datum>,
+    pub created_at: Option<pg_sys::Datum>,
+}
+
+pub fn put(here: &Installed, notification: &Notification) -> Result<(), Error> {
+    insert::into(here.notifications, |table| {
+        let row = [
+            (c"notification_id", sequence::next_value(here.notification_id).into_datum()),
+            (c"user_id", notification.user_id),
+            (c"alert_id", notification.alert_id),
+            (c"alert_name", notification.alert_name),
+            (c"message", notification.message),
+            (c"priority", notification.priority),
+            (c"delivery_key", notification.delivery_key),
+            (c"created_at", notification.created_at),
+        ];
+        table.put_all(iter::once(Ok(row)))
+    })?;
+    Ok(())
+}

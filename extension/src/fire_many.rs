@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::insert::{self, Values};
 use crate::installed;
 use crate::internal::_day_keys;
-use crate::jsonb::Jsonb;
+use crate::jsonb::{self, Jsonb};
 use crate::keys;
 use crate::members;
 use crate::outbox::{self, Message};
@@ -78,6 +78,9 @@ fn _prepare_plain(
     at: TimestampWithTimeZone,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Option<Row> {
+    if !jsonb::is_utf8_database() {
+        return None; // where an element may be refused as soon as it is taken
+    }
     let here = installed::here();
     let nothing_set = sequence::last_value(here.settings_written).is_none();
     if !nothing_set || !sequence::was_called(here.first_use_seen) {

@@ -84,7 +84,7 @@ unsafe fn stored<'a>(datum: pg_sys::Datum) -> &'a [u8] {
 }
 
 /// Or of SQL_ASCII, which lets everything through.
-fn is_utf8_database() -> bool {
+pub fn is_utf8_database() -> bool {
     static IS_UTF8: OnceLock<bool> = OnceLock::new();
     // SAFETY: looks it up; a session stays in its database.
     *IS_UTF8

@@ -1,5 +1,5 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal`, `fire`, `fire_many`, `told` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `outbox`, `row`, `rows`,
+//! `api`, `internal`, `fire`, `fire_many`, `told`, `delivery_trigger` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `outbox`, `row`, `rows`,
 //! `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
 
 mod admission;
@@ -12,6 +12,7 @@ mod claim_end;
 mod columns;
 mod day;
 mod delivery_counts;
+mod delivery_trigger;
 #[cfg(test)]
 mod encoded;
 mod error;

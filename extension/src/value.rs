@@ -69,6 +69,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// An array of texts; None is any other value.
+    pub fn texts(self) -> Option<Vec<String>> {
+        let Value::Array(array) = self else { return None };
+        let text = |slot: Result<Slot<'a>, Error>| match slot.ok()?.value().ok()? {
+            Value::Text(text) => Some(text.to_owned()),
+            _ => None,
+        };
+        array.values().ok()?.map(text).collect()
+    }
+
     /// An array of objects that have nothing but texts and integers; None is any other value.
     pub fn flat_objects(self) -> Option<Vec<FlatObject<'a>>> {
         let Value::Array(array) = self else { return None };

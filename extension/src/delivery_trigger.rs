@@ -16,14 +16,19 @@ use crate::stored::Stored;
 
 #[pg_extern(sql = false)]
 fn _count_deliveries(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
-    // SAFETY: this is a call by SQL; a trigger's has the trigger with it, whose statement has inserted rows.
+    // SAFETY: this is a call by SQL; a trigger's has the trigger with it.
     let (counts, stats) = unsafe {
         let context = (*fcinfo).context;
-        if context.is_null() || !is_a(context, pg_sys::NodeTag::T_TriggerData) {
-            let protocol = PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED;
-            ereport!(ERROR, protocol, "_count_deliveries() is a trigger's function");
-        }
         let trigger = context.cast::<pg_sys::TriggerData>();
+        let is_trigger = !context.is_null() && is_a(context, pg_sys::NodeTag::T_TriggerData);
+        if !is_trigger || (*trigger).tg_newtable.is_null() {
+            let protocol = PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED;
+            ereport!(
+                ERROR,
+                protocol,
+                "_count_deliveries() is the function of a trigger of alert_deliveries"
+            );
+        }
         if _restoring() {
             return Ok(());
         }

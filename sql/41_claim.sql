@@ -67,22 +67,17 @@ $$;
 CREATE TYPE claim_progress AS (finished bigint[], partial jsonb, ended text);
 COMMENT ON TYPE claim_progress IS 'What was reported of a claim: messages that need no further report, outcomes of others, and how it ended.';
 
-CREATE FUNCTION _progress(claim_id bigint) RETURNS claim_progress
+CREATE AGGREGATE _joined(bigint[]) (SFUNC = array_cat, STYPE = bigint[], INITCOND = '{}');
+CREATE AGGREGATE _joined(jsonb) (SFUNC = jsonb_concat, STYPE = jsonb, INITCOND = '[]');
+
+CREATE FUNCTION _progress(slot smallint, claim_id bigint) RETURNS claim_progress
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-  progress claim_progress := ROW('{}', '[]', NULL);
-  entry    record;
+  progress claim_progress;
 BEGIN
-  FOR entry IN SELECT l.finished, l.partial, l.ended FROM claim_log l WHERE l.claim_id = _progress.claim_id LOOP
-    progress.finished := progress.finished || entry.finished;
-    IF entry.partial IS NOT NULL THEN
-      progress.partial := progress.partial || entry.partial;
-    END IF;
-    IF entry.ended IS NOT NULL THEN
-      progress.ended := greatest(progress.ended, entry.ended);  -- taken over says more than finished
-    END IF;
-  END LOOP;
+  SELECT _joined(l.finished), _joined(l.partial), max(l.ended) INTO progress  -- taken over says more than finished
+  FROM claim_log l WHERE l.slot = _progress.slot AND l.claim_id = _progress.claim_id;
   RETURN progress;
 END
 $$;
@@ -184,7 +179,7 @@ CREATE FUNCTION _pass_on(old claims, left_over bigint[], keep integer, takeovers
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  progress claim_progress := _progress(old.claim_id);
+  progress claim_progress := _progress(old.slot, old.claim_id);
   current smallint := (SELECT last_value FROM outbox_slot);
   piece   claims;
 BEGIN
@@ -230,7 +225,7 @@ BEGIN
       OR EXISTS (SELECT FROM claim_log l WHERE l.claim_id = old.claim_id AND l.ended IS NOT NULL);
     SELECT coalesce(array_agg(o.message_id ORDER BY o.xid, o.message_id), '{}') INTO left_over
     FROM _claim_rows(old) o
-    WHERE NOT EXISTS (SELECT FROM unnest((_progress(old.claim_id)).finished) f WHERE f = o.message_id);
+    WHERE NOT EXISTS (SELECT FROM unnest((_progress(old.slot, old.claim_id)).finished) f WHERE f = o.message_id);
     lost := old.lease_until <> '-infinity';  -- what was given back, or split off and not held since, took no worker down
     tries := old.takeovers + lost::integer;
     IF lost AND tries > max_takeovers AND cardinality(left_over) = 1 THEN
@@ -328,14 +323,14 @@ BEGIN
     past := NULL;
     IF claim.expires_at <= clock_timestamp() THEN
       SELECT array_agg(o.message_id) INTO past FROM _claim_rows(claim) o
-      WHERE o.expires_at <= clock_timestamp() AND NOT EXISTS (SELECT FROM unnest((_progress(claim.claim_id)).finished) f WHERE f = o.message_id);
+      WHERE o.expires_at <= clock_timestamp() AND NOT EXISTS (SELECT FROM unnest((_progress(claim.slot, claim.claim_id)).finished) f WHERE f = o.message_id);
       IF past IS NOT NULL THEN
         PERFORM _end_messages(claim, past, 'expired', _expired_before_sending());
       END IF;
     END IF;
 
     IF claim.takeover_of IS NOT NULL OR past IS NOT NULL THEN
-      progress := _progress(claim.claim_id);
+      progress := _progress(claim.slot, claim.claim_id);
     END IF;
     fresh := progress.partial = '[]' AND progress.finished = '{}';
     RETURN QUERY
@@ -384,7 +379,7 @@ BEGIN
     PERFORM _check_text('worker', worker, 255);  -- of a claim that is the worker's, claim_batch() has looked
     PERFORM _lease_lost(claim_id, CASE WHEN claim.messages > 0 THEN 'Another worker holds it.' ELSE 'There is no such claim, or it ended long ago.' END);
   END IF;
-  progress := _progress(claim_id);
+  progress := _progress(claim.slot, claim_id);
   IF progress.ended = 'taken_over' THEN
     PERFORM _lease_lost(claim_id, 'Its lease ran out or was released, and the claim was taken over.');
   END IF;

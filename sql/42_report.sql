@@ -70,39 +70,28 @@ AS $$
   LIMIT messages
 $$;
 
--- Finishes messages that were delivered whole and are no retries: mostly all that are reported. Returns those that it found.
-CREATE FUNCTION _finish_whole(claim claims, told bytea, messages integer, ids bigint[], first_id bigint, last_id bigint) RETURNS bigint[]
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-  rows_found integer;
-BEGIN
-  INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, segment, priority, accepted_at)
-  SELECT m.alert_id, m.user_id, m.content_hash, _methods(m.delivered_channels, m.channels), m.delivery_key, m.attempt, (SELECT _segment()), m.priority, m.accepted_at
-  FROM _whole_rows(claim, told, messages, first_id, last_id) m;
-  GET DIAGNOSTICS rows_found = ROW_COUNT;
-  IF rows_found = 0 THEN
-    RETURN NULL;
-  ELSIF rows_found < messages OR ids = '{}' THEN
-    ids := (SELECT array_agg(m.message_id) FROM _whole_rows(claim, told, messages, first_id, last_id) m);
-  END IF;
-  RETURN ids;
-END
-$$;
-
 -- Records outcomes of a claim that the caller has locked; returns how many messages they finish. A message is finished
 -- when each of its channels has an outcome: it gets its delivery row and its place in the log.
 CREATE FUNCTION _record(claim claims, progress claim_progress, outcomes jsonb) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  whole    record;
-  finished bigint[];
-  others   integer := 0;
+  whole      record;
+  finished   bigint[];
+  deliveries integer;
+  others     integer := 0;
 BEGIN
   whole := _delivered_whole(outcomes, progress.finished);
-  IF whole.messages > 0 THEN
-    finished := _finish_whole(claim, whole.told, whole.messages, whole.message_ids, whole.first_id, whole.last_id);
+  IF whole.messages > 0 THEN  -- mostly all that are reported
+    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, segment, priority, accepted_at)
+    SELECT m.alert_id, m.user_id, m.content_hash, _methods(m.delivered_channels, m.channels), m.delivery_key, m.attempt, (SELECT _segment()), m.priority, m.accepted_at
+    FROM _whole_rows(claim, whole.told, whole.messages, whole.first_id, whole.last_id) m;
+    GET DIAGNOSTICS deliveries = ROW_COUNT;
+    IF deliveries = whole.messages AND whole.message_ids <> '{}' THEN
+      finished := whole.message_ids;
+    ELSIF deliveries > 0 THEN
+      finished := (SELECT array_agg(m.message_id) FROM _whole_rows(claim, whole.told, whole.messages, whole.first_id, whole.last_id) m);
+    END IF;
   END IF;
   IF finished IS NULL THEN
     RETURN _record_each(claim, progress, outcomes);
@@ -110,12 +99,12 @@ BEGIN
   INSERT INTO claim_log (slot, claim_id, finished, ended)
   VALUES (claim.slot, claim.claim_id, finished,
           CASE WHEN cardinality(progress.finished) + cardinality(finished) >= claim.messages THEN 'finished' END);
-  IF NOT whole.every OR cardinality(finished) < whole.messages THEN
+  IF NOT whole.every OR deliveries < whole.messages THEN
     progress.finished := progress.finished || finished;
     others := _record_each(claim, progress, outcomes);
   END IF;
-  PERFORM _count_sent(cardinality(finished)), _next_segment(cardinality(finished));  -- nothing raises any more: a counter is not undone
-  RETURN cardinality(finished) + others;
+  PERFORM _count_sent(deliveries), _next_segment(deliveries);  -- nothing raises any more: a counter is not undone
+  RETURN deliveries + others;
 END
 $$;
 
@@ -335,7 +324,7 @@ CREATE FUNCTION _end_messages(claim claims, messages bigint[], error_class text,
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  progress claim_progress := _progress(claim.claim_id);
+  progress claim_progress := _progress(claim.slot, claim.claim_id);
 BEGIN
   PERFORM _record(claim, progress, jsonb_agg(jsonb_build_object('delivery_key', m.delivery_key, 'message_id', m.message_id, 'channel', c,
                                                                 'outcome', 'failed', 'error_class', error_class, 'error', error)))

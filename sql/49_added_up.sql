@@ -41,9 +41,6 @@ AS $$
 $$;
 
 -- A restore with --load-via-partition-root brings the rows of a log by statements on the log itself, which fire its triggers;
--- what was counted of these rows comes with the tables of counts. Volatile, as current_query() is: else it is not inlined.
+-- what was counted of these rows comes with the tables of counts.
 CREATE FUNCTION _restoring() RETURNS boolean
-LANGUAGE sql VOLATILE
-AS $$
-  SELECT current_setting('check_function_bodies') = 'off' AND current_query() ~ '^\s*(COPY|INSERT INTO) pgalert\.'
-$$;
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_restoring_wrapper';

@@ -63,7 +63,7 @@ BEGIN
     SELECT c.* FROM claims c
     WHERE c.messages > 0 AND NOT EXISTS (SELECT FROM claim_log l WHERE l.claim_id = c.claim_id AND l.ended IS NOT NULL)
   LOOP
-    progress := _progress(open_claim.claim_id);
+    progress := _progress(open_claim.slot, open_claim.claim_id);
     -- A channel is done where all of its recipients were reached; else the whole of it is tried again.
     INSERT INTO pgalert.kept_messages
     SELECT (jsonb_populate_record(o, jsonb_build_object(

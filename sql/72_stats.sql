@@ -5,34 +5,10 @@ CREATE FUNCTION _class_seconds(class smallint) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pgalert, pg_temp
 AS $$ SELECT CASE class WHEN 0 THEN 0.0005 ELSE 10 ^ ((class - 0.5) / 8) / 1000 END::double precision $$;
 
-CREATE TYPE delivery_counts AS (at timestamptz[], seconds smallint[], methods text[], deliveries bigint[], by_retry bigint[], retries bigint[]);
-COMMENT ON TYPE delivery_counts IS 'Deliveries by minute, class of the time from accepted to delivered, and channels.';
-
--- The delivery_counts of deliveries.
-CREATE FUNCTION _delivery_counts_add(counts internal, accepted_at timestamptz, delivered_at timestamptz, delivery_methods jsonb, attempt integer) RETURNS internal
-LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_delivery_counts_add_wrapper';
-CREATE FUNCTION _delivery_counts_row(counts internal) RETURNS record
-LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_delivery_counts_row_wrapper';
-CREATE AGGREGATE _delivery_counts(timestamptz, timestamptz, jsonb, integer) (SFUNC = _delivery_counts_add, STYPE = internal, FINALFUNC = _delivery_counts_row);
-
+-- By minute, channel and class of the time from accepted to delivered.
 CREATE FUNCTION _count_deliveries() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
-AS $$
-DECLARE
-  counts delivery_counts;
-BEGIN
-  IF _restoring() THEN
-    RETURN NULL;
-  END IF;
-  counts := (SELECT _delivery_counts(r.accepted_at, r.delivered_at, r.delivery_methods, r.attempt) FROM new_rows r);
-  INSERT INTO delivery_stats_new
-  SELECT d.at, '1 minute', c, d.seconds, d.deliveries, d.by_retry, d.retries
-  FROM unnest(counts.at, counts.seconds, counts.methods, counts.deliveries, counts.by_retry, counts.retries)
-    AS d (at, seconds, methods, deliveries, by_retry, retries)
-  CROSS JOIN LATERAL jsonb_array_elements_text(d.methods::jsonb) c;
-  RETURN NULL;
-END
-$$;
+LANGUAGE c SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS 'MODULE_PATHNAME', '_count_deliveries_wrapper';
 CREATE TRIGGER counted AFTER INSERT ON alert_deliveries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION _count_deliveries();
 
 CREATE FUNCTION _count_failures() RETURNS trigger

@@ -33,7 +33,7 @@ CREATE FUNCTION open_claims()
 RETURNS TABLE (claim_id bigint, lane text, worker text, messages_left integer, claimed_at timestamptz, lease_until timestamptz, takeovers integer)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
-  SELECT c.claim_id, _lane_name(c.lane), c.worker, c.messages - cardinality((_progress(c.claim_id)).finished), c.claimed_at, c.lease_until, c.takeovers
+  SELECT c.claim_id, _lane_name(c.lane), c.worker, c.messages - cardinality((_progress(c.slot, c.claim_id)).finished), c.claimed_at, c.lease_until, c.takeovers
   FROM _open_claims() c
 $$;
 COMMENT ON FUNCTION open_claims() IS 'Claims in work: who holds how many messages until when (-infinity: given back). takeovers: how often the lease of these messages ran out before.';

@@ -1,6 +1,8 @@
 //! Statistics of deliveries: how many are of one minute, the same channels and a like time from accepted to delivered.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
+
+use crate::error::Error;
 
 const MINUTE: i64 = 60_000_000;
 
@@ -17,8 +19,7 @@ pub struct Kind {
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Counts {
-    /// The channels, as JSON.
-    pub methods: String,
+    pub channels: Vec<String>,
     pub deliveries: i64,
     pub by_retry: i64,
     pub retries: i64,
@@ -28,25 +29,30 @@ pub struct Counts {
 pub struct DeliveryCounts(pub BTreeMap<Kind, Counts>);
 
 impl DeliveryCounts {
-    /// `read_methods` is called for channels that are met for the first time.
+    /// `read_channels` is called for channels that are met for the first time.
     pub fn add(
         &mut self,
         accepted_at: i64,
         delivered_at: i64,
         methods: &[u8],
-        read_methods: impl FnOnce() -> String,
+        read_channels: impl FnOnce() -> Result<Vec<String>, Error>,
         attempt: i32,
-    ) {
+    ) -> Result<(), Error> {
         let kind = Kind {
             at: delivered_at.saturating_sub(delivered_at.rem_euclid(MINUTE)),
             seconds: seconds_class(delivered_at.saturating_sub(accepted_at)),
             methods: methods.to_vec(),
         };
-        let first = || Counts { methods: read_methods(), ..Counts::default() };
-        let counts = self.0.entry(kind).or_insert_with(first);
+        let counts = match self.0.entry(kind) {
+            Entry::Occupied(met) => met.into_mut(),
+            Entry::Vacant(new) => {
+                new.insert(Counts { channels: read_channels()?, ..Counts::default() })
+            }
+        };
         counts.deliveries += 1;
         counts.by_retry += i64::from(attempt > 1);
         counts.retries += i64::from(attempt) - 1;
+        Ok(())
     }
 }
 
@@ -68,27 +74,24 @@ mod tests {
     #[test]
     fn alike_deliveries_are_counted_together() {
         let mut counts = DeliveryCounts::default();
-        let mut add = |delivered_at, attempt, methods: &str| {
-            counts.add(0, delivered_at, methods.as_bytes(), || methods.to_owned(), attempt);
+        let mut add = |delivered_at, attempt, channel: &str| {
+            let channels = || Ok(vec![channel.to_owned()]);
+            counts.add(0, delivered_at, channel.as_bytes(), channels, attempt).unwrap();
         };
-        add(70 * SECOND, 1, "[\"email\"]");
-        add(71 * SECOND, 3, "[\"email\"]");
-        add(71 * SECOND, 1, "[\"sms\"]");
-        add(-SECOND, 1, "[\"email\"]");
+        add(70 * SECOND, 1, "email");
+        add(71 * SECOND, 3, "email");
+        add(71 * SECOND, 1, "sms");
+        add(-SECOND, 1, "email");
         let found: Vec<_> = counts
             .0
             .iter()
             .map(|(k, c)| {
-                (k.at / SECOND, k.seconds, &*c.methods, c.deliveries, c.by_retry, c.retries)
+                (k.at / SECOND, k.seconds, &*c.channels[0], c.deliveries, c.by_retry, c.retries)
             })
             .collect();
         assert_eq!(
             found,
-            [
-                (-60, 0, "[\"email\"]", 1, 0, 0),
-                (60, 39, "[\"email\"]", 2, 1, 2),
-                (60, 39, "[\"sms\"]", 1, 0, 0),
-            ]
+            [(-60, 0, "email", 1, 0, 0), (60, 39, "email", 2, 1, 2), (60, 39, "sms", 1, 0, 0),]
         );
     }
 

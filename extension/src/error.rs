@@ -37,6 +37,8 @@ pub enum Error {
     ChannelNotBoolean { key: String, found: String },
     #[error("\"{key}\" must be true, false or null")]
     LegacyNotBoolean { key: &'static str, found: String },
+    #[error("delivery_methods must be an array of channels")]
+    MethodsShape { found: String },
     #[error("JSON is nested too deeply")]
     TooDeep { limit: usize },
     #[error("JSON is not in UTF-8")]
@@ -84,6 +86,7 @@ impl Error {
             | Error::ChannelNotText { .. }
             | Error::ChannelNotBoolean { .. }
             | Error::LegacyNotBoolean { .. }
+            | Error::MethodsShape { .. }
             | Error::OutcomesNotArray { .. }
             | Error::OutcomeNotObject { .. }
             | Error::OutcomeUnreadable { .. }
@@ -115,6 +118,7 @@ impl Error {
             | Error::NotText { found, .. }
             | Error::NotTime { found, .. }
             | Error::Snapshot { found }
+            | Error::MethodsShape { found }
             | Error::ChannelsShape { found }
             | Error::ChannelNotText { found, .. }
             | Error::ChannelNotBoolean { found, .. }
@@ -182,6 +186,7 @@ impl Error {
             Error::ChannelNotBoolean { .. } | Error::LegacyNotBoolean { .. } => {
                 "Use JSON true and false, without quotes."
             }
+            Error::MethodsShape { .. } => "Give an array of names such as [\"email\", \"sms\"].",
             Error::NotUtf8 => "Give text in UTF-8; a database of encoding UTF8 refuses anything else.",
             Error::TooDeep { .. } => "Move deeply nested data out of the alert.",
             Error::UnreadableJson { .. } => "Please report this: text of a jsonb value is always readable.",

@@ -1,5 +1,7 @@
 //! SQL functions that only `sql/` calls, but for those of firing, of reports and the aggregates. Like `api`, thin wrappers.
 
+use std::ffi::CStr;
+
 use pgrx::datum::{Interval, Uuid};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -46,6 +48,21 @@ fn _count_by(hundreds: pg_sys::Oid, tens: pg_sys::Oid, ones: pg_sys::Oid, delive
         }
     }
     deliveries
+}
+
+/// Declared in `sql/49_added_up.sql`.
+#[pg_extern(sql = false)]
+pub fn _restoring() -> bool {
+    // SAFETY: a setting, and the text of the statement that the session runs, if any.
+    let statement = unsafe {
+        if pg_sys::check_function_bodies || pg_sys::debug_query_string.is_null() {
+            return false;
+        }
+        CStr::from_ptr(pg_sys::debug_query_string).to_bytes().trim_ascii_start()
+    };
+    [&b"COPY pgalert."[..], b"INSERT INTO pgalert."]
+        .iter()
+        .any(|begin| statement.starts_with(begin))
 }
 
 /// Rows for the view `all_policies`, which has those of table `policies` before them.

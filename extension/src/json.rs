@@ -12,7 +12,7 @@ pub enum Flat<'a> {
 }
 
 /// The entries of such an object.
-pub type FlatObject<'a> = Vec<(&'a str, Flat<'a>)>;
+pub type FlatObject<'a> = Vec<(&'a [u8], Flat<'a>)>;
 
 /// Reads `text` as `T`.
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {

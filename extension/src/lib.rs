@@ -1,6 +1,7 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `told`, `wake` and `aggregates` (the SQL functions), `columns`, `inbox`, `insert`, `installed`, `jsonb`, `new_jsonb`,
-//! `outbox`, `owner`, `row`, `rows`, `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
+//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `told`, `delivery_trigger`, `wake` and `aggregates` (the SQL functions), `columns`,
+//! `inbox`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`, `row`, `rows`, `sequence`, `stored`, `xid8` and the mapping of
+//! `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes and the counts of deliveries.
 
 mod admission;
 mod aggregates;
@@ -13,6 +14,7 @@ mod claim_end;
 mod columns;
 mod day;
 mod delivery_counts;
+mod delivery_trigger;
 #[cfg(test)]
 mod encoded;
 mod error;

@@ -69,6 +69,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// An array of texts; None is any other value.
+    pub fn texts(self) -> Option<Vec<String>> {
+        let Value::Array(array) = self else { return None };
+        let text = |slot: Result<Slot<'a>, Error>| match slot.ok()?.value().ok()? {
+            Value::Text(text) => Some(text.to_owned()),
+            _ => None,
+        };
+        array.values().ok()?.map(text).collect()
+    }
+
     /// An array of objects that have nothing but texts and integers; None is any other value.
     pub fn flat_objects(self) -> Option<Vec<FlatObject<'a>>> {
         let Value::Array(array) = self else { return None };
@@ -80,14 +90,14 @@ impl<'a> Value<'a> {
     }
 }
 
-fn flat<'a>(member: Result<(&'a [u8], Slot<'a>), Error>) -> Option<(&'a str, Flat<'a>)> {
+fn flat<'a>(member: Result<(&'a [u8], Slot<'a>), Error>) -> Option<(&'a [u8], Flat<'a>)> {
     let (key, slot) = member.ok()?;
     let value = match slot.value().ok()? {
         Value::Text(text) => Flat::Text(text),
         Value::Number(number) => Flat::Integer(number.integer()?),
         _ => return None,
     };
-    Some((text(key).ok()?, value))
+    Some((key, value))
 }
 
 /// Bytes of a string in the text of a jsonb, without its quotes.
@@ -364,8 +374,12 @@ mod tests {
         let flat = |json| value(json).flat_objects();
         let found = flat(r#"[{"id": 7, "channel": "é"}, {}]"#).unwrap();
         assert_eq!(found.len(), 2);
-        assert!(matches!(found[0][..], [("id", Flat::Integer(7)), ("channel", Flat::Text("é"))]));
+        assert!(matches!(found[0][..], [(b"id", Flat::Integer(7)), (b"channel", Flat::Text("é"))]));
         assert!(flat("[]").unwrap().is_empty());
+        assert_eq!(value(r#"["a", "é"]"#).texts(), Some(vec!["a".into(), "é".into()]));
+        assert!([r#"{"a": 1}"#, "7", "[7]"]
+            .into_iter()
+            .all(|other| value(other).texts().is_none()));
         let others = ["{}", "7", "[7]", "[[]]", r#"[{"a": null}]"#, r#"[{"a": 1.5}]"#];
         assert!(others.into_iter().all(|other| flat(other).is_none()));
     }

@@ -36,18 +36,18 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION _newest_claim(lane smallint, partitions regclass[] DEFAULT ARRAY['pgalert.claims_0'::regclass, 'pgalert.claims_1', 'pgalert.claims_2']) RETURNS claims
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', '_newest_claim_wrapper';
+
 -- The newest claim of a lane that is no take-over: behind it nothing has been claimed. Before the first claim, a window
 -- that has seen no transaction.
 CREATE FUNCTION _cursor(lane smallint) RETURNS claims
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-  cursor_row claims;
+  cursor_row claims := _newest_claim(lane);
 BEGIN
-  SELECT c.* INTO cursor_row FROM claims c
-  WHERE c.lane = _cursor.lane AND c.takeover_of IS NULL
-  ORDER BY c.claim_id DESC LIMIT 1;
-  IF NOT FOUND THEN
+  IF cursor_row.claim_id IS NULL THEN
     cursor_row := ROW(0, lane, NULL, NULL, 0, '3:3:', '3:3:', '0', 0, '0', 0, 0, NULL, NULL, 0, '', '-infinity', '-infinity')::claims;
   END IF;
   RETURN cursor_row;
@@ -99,31 +99,23 @@ $$;
 CREATE TYPE claim_end AS (messages integer, first_slot smallint, last_slot smallint, expires_at timestamptz, upto_xid xid8, upto_id bigint);
 COMMENT ON TYPE claim_end IS 'How far a claim reaches, and what of its messages stands in table claims.';
 
--- The claim_end of messages, in the order in which they come. An aggregate of its own, since those of Postgres that say the same
--- take several times as long.
-CREATE FUNCTION _claim_end_take(reached internal, slot smallint, xid xid8, message_id bigint, bytes integer, expires_at timestamptz) RETURNS internal
-LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_claim_end_take_wrapper';
-CREATE FUNCTION _claim_end_row(reached internal) RETURNS record
-LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_claim_end_row_wrapper';
-CREATE AGGREGATE _claim_end(smallint, xid8, bigint, integer, timestamptz) (SFUNC = _claim_end_take, STYPE = internal, FINALFUNC = _claim_end_row);
+-- Of the messages of a window, behind `after`, up to max_messages. Where some users have many addresses, these count among a message's
+-- bytes: each with some 100 around it. In Rust: a claim that finds nothing does nothing else, and a plan takes many times as long.
+CREATE FUNCTION _claim_end(lane smallint, lo text, hi text, after_xid xid8, after_id bigint, max_messages integer,
+  partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
+  many_addresses regclass DEFAULT 'pgalert.many_addresses', recipients regclass DEFAULT 'pgalert.recipients') RETURNS record
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_claim_end_wrapper';
 
--- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none. Where some
--- users have many addresses, these count among a message's bytes: each with some 100 around it.
+-- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.
 CREATE FUNCTION _claim_part(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
                             worker text, max_messages integer, lease interval) RETURNS claims
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  many    CONSTANT boolean := pg_sequence_last_value('pgalert.many_addresses') IS NOT NULL;
   reached claim_end;
   claim   claims;
 BEGIN
-  reached := (SELECT _claim_end(o.slot, o.xid, o.message_id,
-                                CASE WHEN many THEN least(o.bytes + (SELECT coalesce(sum(octet_length(r.address) + 100), 0) FROM recipients r
-                                                                     WHERE r.user_id = o.user_id AND r.channel = ANY (o.channels)), 2147483647)::integer
-                                ELSE o.bytes END, o.expires_at)
-              FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
-                                '18446744073709551615', 9223372036854775807, max_messages) o);
+  reached := _claim_end(lane, lo::text, hi::text, after_xid, after_id, max_messages);
   claim.messages := reached.messages;
   IF claim.messages > 0 THEN
     INSERT INTO claims (slot, lane, first_slot, last_slot, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, expires_at, worker, lease_until)

@@ -135,7 +135,7 @@ impl<const N: usize> Fields<N> {
 }
 
 /// Declared in `sql/`, with its OUT parameters.
-pub struct Row(pg_sys::Datum);
+pub struct Row(pub pg_sys::Datum);
 
 // SAFETY: the datum is a row, which is what the function is declared to return.
 unsafe impl BoxRet for Row {

@@ -1,16 +1,13 @@
-//! The aggregates that only `sql/` calls: a step for each row, and a row or a jsonb at the end.
+//! The aggregates that only `sql/` calls: a step for each row, and a row at the end.
 
 use std::ptr;
 
 use pgrx::datum::{Internal, IntoDatum, TimestampWithTimeZone};
 use pgrx::memcxt::PgMemoryContexts;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use crate::delivery_counts::{Counts, DeliveryCounts};
 use crate::jsonb::Jsonb;
-use crate::new_jsonb::NewJsonb;
-use crate::reached::{Address, Addresses};
 use crate::row::{Row, RowType};
 use crate::stored::Stored;
 
@@ -28,29 +25,6 @@ fn state<T: Default>(state: &mut Internal, fcinfo: pg_sys::FunctionCallInfo) -> 
     }
     // SAFETY: the state of an aggregate is what its own function has returned before.
     unsafe { state.get_mut() }.unwrap_or_else(|| unreachable!())
-}
-
-/// Step of the aggregate `_by_channel`, declared in `sql/41_claim.sql`.
-#[pg_extern(sql = false)]
-fn _by_channel_add(
-    mut addresses: Internal,
-    channel: &str,
-    recipient_id: i64,
-    address: &str,
-    secrets: Option<Vec<String>>,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Internal {
-    let address = Address { recipient_id, address: address.to_owned(), secrets };
-    state::<Addresses>(&mut addresses, fcinfo).add(channel, address);
-    addresses
-}
-
-#[pg_extern(sql = false)]
-fn _by_channel_jsonb(
-    mut addresses: Internal,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<Option<NewJsonb>, ErrorReport> {
-    Ok(NewJsonb::of(&state::<Addresses>(&mut addresses, fcinfo).stored())?)
 }
 
 thread_local! {

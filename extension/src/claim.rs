@@ -14,7 +14,7 @@ use crate::recipients::{self, Recipients};
 use crate::row::{Row, RowType};
 use crate::sequence;
 use crate::snapshot::{self, Snapshot};
-use crate::window::Window;
+use crate::window::{BySlot, Window};
 use crate::xid8::Xid8;
 
 /// Declared in `sql/41_claim.sql`.
@@ -40,7 +40,7 @@ fn newest_claim(
         let equal = pg_sys::BTEqualStrategyNumber;
         let mut keys = [key(1, equal, pg_sys::F_INT2EQ, pg_sys::InvalidOid, lane.into())];
         // SAFETY: the lane is a smallint.
-        unsafe { claims.seek(&mut keys, vec![]) };
+        unsafe { claims.seek(&mut keys, [None, None]) };
         match claims.next().map(|row| (row.get(claim_id).map_or(0, |id| id.value() as i64), row)) {
             Some((id, row)) if newest.as_ref().is_none_or(|(newest, ..)| id > *newest) => {
                 if let Some((_, before, _)) = newest.replace((id, claims, row)) {
@@ -85,6 +85,25 @@ thread_local! {
     };
 }
 
+/// Where the columns of a slot of the outbox are.
+struct Places {
+    bytes: i32,
+    expires_at: i32,
+    user_id: i32,
+    channels: i32,
+}
+
+impl Places {
+    fn of(rows: &Indexed) -> Result<Self, Error> {
+        Ok(Self {
+            bytes: rows.column(c"bytes")?,
+            expires_at: rows.column(c"expires_at")?,
+            user_id: rows.column(c"user_id")?,
+            channels: rows.column(c"channels")?,
+        })
+    }
+}
+
 /// Declared in `sql/41_claim.sql`.
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
@@ -107,14 +126,16 @@ fn _claim_end(
         Some(_) => Some(Recipients::open(recipients)?),
         None => None,
     };
+    let mut places = BySlot::new(Places::of);
     window.walk(&partitions, (0, 2), |rows, row, slot, position| {
-        let bytes = row.get(rows.column(c"bytes")?).map_or(0, |bytes| bytes.value() as i32);
+        let place = places.of(rows, slot)?;
+        let bytes = row.get(place.bytes).map_or(0, |bytes| bytes.value() as i32);
         let more = match &mut addresses {
-            Some(addresses) => bytes_of_addresses(addresses, rows, row)?,
+            Some(addresses) => bytes_of_addresses(addresses, row, place)?,
             None => 0,
         };
         let bytes = i64::from(bytes).saturating_add(more).min(i32::MAX.into()) as i32;
-        let expires_at = row.get(rows.column(c"expires_at")?);
+        let expires_at = row.get(place.expires_at);
         // SAFETY: an i64 is what a timestamptz is.
         let expires_at = expires_at.and_then(|at| unsafe { i64::from_datum(at, false) });
         let has_room = end.take(&Waiting { slot, position, bytes, expires_at });
@@ -138,15 +159,15 @@ fn _claim_end(
 /// What the addresses of a message take in a claim: each with some 100 around it.
 fn bytes_of_addresses(
     addresses: &mut Recipients,
-    rows: &Indexed,
     row: Found,
+    place: &Places,
 ) -> Result<i64, Error> {
     let mut bytes = 0i64;
-    if let Some(user) = row.get(rows.column(c"user_id")?) {
-        let channels = row.get(rows.column(c"channels")?);
+    if let Some(user) = row.get(place.user_id) {
+        let channels = row.get(place.channels);
         // SAFETY: they are of type text[].
         let channels = channels.map_or_else(Vec::new, |list| unsafe { recipients::texts(list) });
-        addresses.each(user, &channels, |recipient, _| {
+        addresses.each(user, &channels, |recipient| {
             bytes += recipient.address.len() as i64 + 100;
             Ok(())
         })?;

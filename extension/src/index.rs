@@ -15,8 +15,10 @@ pub struct Indexed {
     /// Made at the first seek, for as many keys.
     scan: pg_sys::IndexScanDesc,
     /// Where its keys point to.
-    bounds: Vec<Box<Bound>>,
+    bounds: [Option<Box<Bound>>; 2],
     direction: pg_sys::ScanDirection::Type,
+    /// Of all that a scan keeps from one row to the next.
+    memory: pg_sys::MemoryContext,
     row: *mut pg_sys::TupleTableSlot,
 }
 
@@ -35,7 +37,16 @@ impl Indexed {
                 pg_sys::index_open(index_of(table, columns)?, pg_sys::AccessShareLock as i32);
             let row = pg_sys::table_slot_create(table, ptr::null_mut());
             let direction = pg_sys::ScanDirection::ForwardScanDirection;
-            Ok(Self { table, index, scan: ptr::null_mut(), bounds: vec![], direction, row })
+            let memory = pg_sys::CurrentMemoryContext;
+            Ok(Self {
+                table,
+                index,
+                scan: ptr::null_mut(),
+                bounds: [None, None],
+                direction,
+                memory,
+                row,
+            })
         }
     }
 
@@ -54,13 +65,26 @@ impl Indexed {
         unsafe { (*self.table).rd_att }
     }
 
+    /// Without a look at a row: the table has none, nor had one since it was made or truncated.
+    pub fn is_empty(&self) -> bool {
+        unsafe {
+            let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+            pg_sys::RelationGetNumberOfBlocksInFork(self.table, main) == 0
+        }
+    }
+
     /// Begins with the first of the rows that the keys leave. There are as many keys each time.
     ///
     /// SAFETY: the keys are of the index's types, and point to these bounds or to what outlives the walk.
-    pub unsafe fn seek(&mut self, keys: &mut [pg_sys::ScanKeyData], bounds: Vec<Box<Bound>>) {
+    pub unsafe fn seek(
+        &mut self,
+        keys: &mut [pg_sys::ScanKeyData],
+        bounds: [Option<Box<Bound>>; 2],
+    ) {
         self.bounds = bounds;
         let count = keys.len() as i32;
         unsafe {
+            let memory = switch_to(self.memory);
             if self.scan.is_null() {
                 self.scan = pg_sys::index_beginscan(
                     self.table,
@@ -73,13 +97,19 @@ impl Indexed {
                 );
             }
             pg_sys::index_rescan(self.scan, keys.as_mut_ptr(), count, ptr::null_mut(), 0);
+            switch_to(memory);
         }
     }
 
     /// The next row that is seen. An index that is of hashes may give others, too.
     pub fn next(&mut self) -> Option<Found> {
         pgrx::check_for_interrupts!(); // behind rows that are not seen there may be seconds
-        let found = unsafe { pg_sys::index_getnext_slot(self.scan, self.direction, self.row) };
+        let found = unsafe {
+            let memory = switch_to(self.memory);
+            let found = pg_sys::index_getnext_slot(self.scan, self.direction, self.row);
+            switch_to(memory);
+            found
+        };
         found.then_some(Found(self.row))
     }
 
@@ -95,6 +125,11 @@ impl Indexed {
     }
 }
 
+/// Returns the one before.
+unsafe fn switch_to(memory: pg_sys::MemoryContext) -> pg_sys::MemoryContext {
+    unsafe { (&raw mut pg_sys::CurrentMemoryContext).replace(memory) }
+}
+
 /// A row, until the next is asked for.
 #[derive(Clone, Copy)]
 pub struct Found(pub *mut pg_sys::TupleTableSlot);
@@ -102,9 +137,15 @@ pub struct Found(pub *mut pg_sys::TupleTableSlot);
 impl Found {
     /// None is NULL.
     pub fn get(self, column: i32) -> Option<pg_sys::Datum> {
-        let mut is_null = false;
-        let value = unsafe { pg_sys::slot_getattr(self.0, column, &raw mut is_null) };
-        (!is_null).then_some(value)
+        // SAFETY: the row has the columns of its table, all of which are read at once.
+        unsafe {
+            let row = self.0;
+            if i32::from((*row).tts_nvalid) < column {
+                pg_sys::slot_getsomeattrs_int(row, (*(*row).tts_tupleDescriptor).natts);
+            }
+            let place = column as usize - 1;
+            (!*(*row).tts_isnull.add(place)).then(|| *(*row).tts_values.add(place))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `internal`, `fire`, `fire_many`, `told` and `aggregates` (the SQL functions), `columns`, `insert`, `jsonb`, `new_jsonb`, `outbox`, `row`, `rows`,
-//! `sequence`, `stored`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes.
+//! `api`, `internal`, `fire`, `fire_many`, `claim`, `claimed`, `told` and `aggregates` (the SQL functions), `columns`, `index`, `insert`, `jsonb`, `new_jsonb`,
+//! `outbox`, `recipients`, `row`, `rows`, `sequence`, `stored`, `window`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for
+//! the rows that each firing writes and each claim reads.
 
 mod admission;
 mod aggregates;
@@ -10,6 +11,7 @@ mod backoff;
 mod channels;
 mod claim;
 mod claim_end;
+mod claimed;
 mod columns;
 mod day;
 mod delivery_counts;

@@ -61,6 +61,29 @@ impl Window {
     }
 }
 
+/// What is looked up once for each slot of a walk: its columns may be in other places.
+pub struct BySlot<T> {
+    make: fn(&Indexed) -> Result<T, Error>,
+    made: Vec<(i16, T)>,
+}
+
+impl<T> BySlot<T> {
+    pub fn new(make: fn(&Indexed) -> Result<T, Error>) -> Self {
+        Self { make, made: Vec::with_capacity(3) }
+    }
+
+    pub fn of(&mut self, rows: &Indexed, slot: i16) -> Result<&T, Error> {
+        let place = match self.made.iter().position(|(of, _)| *of == slot) {
+            Some(place) => place,
+            None => {
+                self.made.push((slot, (self.make)(rows)?));
+                self.made.len() - 1
+            }
+        };
+        Ok(&self.made[place].1)
+    }
+}
+
 impl Slot {
     fn open(partition: pg_sys::Oid) -> Result<Self, Error> {
         // SAFETY: the functions that walk are called by queries.
@@ -88,7 +111,7 @@ impl Slot {
             keys.push(key(3, to, pg_sys::F_INT8LE, none, last.into()));
         }
         // SAFETY: these are the types of the index's columns.
-        unsafe { self.rows.seek(&mut keys, vec![after, upto]) };
+        unsafe { self.rows.seek(&mut keys, [Some(after), Some(upto)]) };
         self.advance();
     }
 

@@ -36,18 +36,18 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION _newest_claim(lane smallint, partitions regclass[] DEFAULT ARRAY['pgalert.claims_0'::regclass, 'pgalert.claims_1', 'pgalert.claims_2']) RETURNS claims
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', '_newest_claim_wrapper';
+
 -- The newest claim of a lane that is no take-over: behind it nothing has been claimed. Before the first claim, a window
 -- that has seen no transaction.
 CREATE FUNCTION _cursor(lane smallint) RETURNS claims
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-  cursor_row claims;
+  cursor_row claims := _newest_claim(lane);
 BEGIN
-  SELECT c.* INTO cursor_row FROM claims c
-  WHERE c.lane = _cursor.lane AND c.takeover_of IS NULL
-  ORDER BY c.claim_id DESC LIMIT 1;
-  IF NOT FOUND THEN
+  IF cursor_row.claim_id IS NULL THEN
     cursor_row := ROW(0, lane, NULL, NULL, 0, '3:3:', '3:3:', '0', 0, '0', 0, 0, NULL, NULL, 0, '', '-infinity', '-infinity')::claims;
   END IF;
   RETURN cursor_row;
@@ -94,31 +94,23 @@ $$;
 CREATE TYPE claim_end AS (messages integer, first_slot smallint, last_slot smallint, expires_at timestamptz, upto_xid xid8, upto_id bigint);
 COMMENT ON TYPE claim_end IS 'How far a claim reaches, and what of its messages stands in table claims.';
 
--- The claim_end of messages, in the order in which they come. An aggregate of its own, since those of Postgres that say the same
--- take several times as long.
-CREATE FUNCTION _claim_end_take(reached internal, slot smallint, xid xid8, message_id bigint, bytes integer, expires_at timestamptz) RETURNS internal
-LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_claim_end_take_wrapper';
-CREATE FUNCTION _claim_end_row(reached internal) RETURNS record
-LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_claim_end_row_wrapper';
-CREATE AGGREGATE _claim_end(smallint, xid8, bigint, integer, timestamptz) (SFUNC = _claim_end_take, STYPE = internal, FINALFUNC = _claim_end_row);
+-- Of the messages of a window, behind `after`, up to max_messages. Where some users have many addresses, these count among a message's
+-- bytes: each with some 100 around it. In Rust: a claim that finds nothing does nothing else, and a plan takes many times as long.
+CREATE FUNCTION _claim_end(lane smallint, lo text, hi text, after_xid xid8, after_id bigint, max_messages integer,
+  partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
+  many_addresses regclass DEFAULT 'pgalert.many_addresses', recipients regclass DEFAULT 'pgalert.recipients') RETURNS record
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_claim_end_wrapper';
 
--- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none. Where some
--- users have many addresses, these count among a message's bytes: each with some 100 around it.
+-- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.
 CREATE FUNCTION _claim_part(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
                             worker text, max_messages integer, lease interval) RETURNS claims
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-  many    CONSTANT boolean := pg_sequence_last_value('pgalert.many_addresses') IS NOT NULL;
   reached claim_end;
   claim   claims;
 BEGIN
-  reached := (SELECT _claim_end(o.slot, o.xid, o.message_id,
-                                CASE WHEN many THEN least(o.bytes + (SELECT coalesce(sum(octet_length(r.address) + 100), 0) FROM recipients r
-                                                                     WHERE r.user_id = o.user_id AND r.channel = ANY (o.channels)), 2147483647)::integer
-                                ELSE o.bytes END, o.expires_at)
-              FROM _window_rows(_claim_part.lane, _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
-                                '18446744073709551615', 9223372036854775807, max_messages) o);
+  reached := _claim_end(lane, lo::text, hi::text, after_xid, after_id, max_messages);
   claim.messages := reached.messages;
   IF claim.messages > 0 THEN
     INSERT INTO claims (slot, lane, first_slot, last_slot, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, expires_at, worker, lease_until)
@@ -252,25 +244,17 @@ BEGIN
 END
 $$;
 
--- {channel: [{"recipient_id", "address", "secrets"?}, …]}. An aggregate of its own: those of jsonb take a memory context for each
--- group, and ask at each row of what types their arguments are.
-CREATE FUNCTION _by_channel_add(addresses internal, channel text, recipient_id bigint, address text, secrets text[]) RETURNS internal
-LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_by_channel_add_wrapper';
-CREATE FUNCTION _by_channel_jsonb(addresses internal) RETURNS jsonb
-LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', '_by_channel_jsonb_wrapper';
-CREATE AGGREGATE _by_channel(text, bigint, text, text[]) (SFUNC = _by_channel_add, STYPE = internal, FINALFUNC = _by_channel_jsonb);
-
--- The addresses of a user, for the channels owed and, on some of them, only the recipients owed. One row, in FROM: there it
--- is inlined.
-CREATE FUNCTION _addresses(for_user text, owed text[], owed_recipients jsonb) RETURNS TABLE (recipients jsonb)
-LANGUAGE sql STABLE
-AS $$
-  SELECT _by_channel(r.channel, r.recipient_id, r.address,
-                     CASE WHEN EXISTS (SELECT FROM recipient_secrets) THEN (SELECT s.secrets FROM recipient_secrets s WHERE s.recipient_id = r.recipient_id) END)
-  FROM recipients r
-  WHERE r.user_id = for_user AND r.channel = ANY (owed) AND r.disabled_at IS NULL
-    AND (owed_recipients IS NULL OR owed_recipients -> r.channel IS NULL OR owed_recipients -> r.channel @> to_jsonb(r.recipient_id))
-$$;
+-- The rows of claim_batch(): the messages of a claim that are not finished, in order, with their channels that nothing was told of (told_of,
+-- told_channels: of messages, side by side) and the addresses of their users, {channel: [{"recipient_id", "address", "secrets"?}, …]}: for the
+-- channels owed and, on some of them, only the recipients owed. In Rust, since to join three tables for each message costs several times as much.
+CREATE FUNCTION _claimed(of_claim bigint, lane smallint, lo text, hi text, after_xid xid8, after_id bigint, upto_xid xid8, upto_id bigint, messages integer,
+  first_slot smallint, last_slot smallint, finished bigint[], told_of bigint[], told_channels text[],
+  partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
+  recipients_table regclass DEFAULT 'pgalert.recipients', secrets_table regclass DEFAULT 'pgalert.recipient_secrets')
+RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id text, user_id text, alert_name text, message text,
+               priority text, channels text[], recipients jsonb, alert_data jsonb, attempt integer, dlq_id uuid,
+               enqueued_at timestamptz, traceparent text)
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_claimed_wrapper';
 
 CREATE FUNCTION claim_batch(worker text, max_messages integer, lease interval)
 RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id text, user_id text, alert_name text, message text,
@@ -285,7 +269,8 @@ DECLARE
   lanes  integer[] := ARRAY[0, 1, 2];
   past   bigint[];
   progress claim_progress;
-  fresh    boolean;
+  told_of       bigint[];
+  told_channels text[];
 BEGIN
   PERFORM _require_read_committed('claim_batch'), _check_text('worker', worker, 255), _check_lease(lease);
   IF max_messages IS NULL OR max_messages NOT BETWEEN 1 AND 10000 THEN
@@ -299,6 +284,8 @@ BEGIN
   LOOP
     claim := NULL;
     progress := ROW('{}', '[]', NULL);
+    told_of := '{}';
+    told_channels := '{}';
     IF _search_is_due() THEN
       PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
       claim := _take_over(worker, max_messages, lease);
@@ -331,19 +318,12 @@ BEGIN
 
     IF claim.takeover_of IS NOT NULL OR past IS NOT NULL THEN
       progress := _progress(claim.slot, claim.claim_id);
+      SELECT coalesce(array_agg((p ->> 'message_id')::bigint), '{}'), coalesce(array_agg(p ->> 'channel'), '{}') INTO told_of, told_channels
+      FROM jsonb_array_elements(progress.partial) p;
     END IF;
-    fresh := progress.partial = '[]' AND progress.finished = '{}';
     RETURN QUERY
-    SELECT claim.claim_id, m.message_id, m.delivery_key, m.alert_id, m.user_id, m.alert_data ->> 'name', m.alert_data ->> 'message',
-           m.priority, m.owed, a.recipients, m.alert_data, m.attempt, m.dlq_id,
-           m.enqueued_at, m.traceparent
-    FROM (SELECT o.*, CASE WHEN fresh THEN o.channels ELSE
-                        ARRAY(SELECT c FROM unnest(o.channels) c
-                              WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(progress.partial) p
-                                                WHERE (p ->> 'message_id')::bigint = o.message_id AND p ->> 'channel' = c)) END AS owed
-          FROM _claim_rows(claim) o
-          WHERE fresh OR NOT EXISTS (SELECT FROM unnest(progress.finished) f WHERE f = o.message_id) OFFSET 0) AS m
-    CROSS JOIN LATERAL _addresses(m.user_id, m.owed, m.owed_recipients) AS a;  -- in the order of _window_rows
+    SELECT m.* FROM _claimed(claim.claim_id, claim.lane, claim.lo::text, claim.hi::text, claim.after_xid, claim.after_id, claim.upto_xid, claim.upto_id,
+                             claim.messages, claim.first_slot, claim.last_slot, progress.finished, told_of, told_channels) m;
     EXIT WHEN FOUND;  -- else all of them had expired: claim the next
   END LOOP;
 END

@@ -23,17 +23,15 @@ pub struct Waiting {
 }
 
 impl ClaimEnd {
-    /// Takes one more message, unless those before are enough.
-    pub fn take(&mut self, message: &Waiting) {
-        if self.bytes >= MAX_BYTES {
-            return;
-        }
+    /// Takes one more message; false where there is no room for another.
+    pub fn take(&mut self, message: &Waiting) -> bool {
         self.bytes += i64::from(message.bytes);
         self.messages += 1;
         let (first, last) = self.slots.unwrap_or((message.slot, message.slot));
         self.slots = Some((first.min(message.slot), last.max(message.slot)));
         self.expires_at = self.expires_at.into_iter().chain(message.expires_at).min();
         self.upto = message.position;
+        self.bytes < MAX_BYTES
     }
 }
 
@@ -45,7 +43,9 @@ mod tests {
         let mut end = ClaimEnd::default();
         for (id, (slot, bytes, expires_at)) in (1..).zip(messages) {
             let (slot, bytes, expires_at) = (*slot, *bytes, *expires_at);
-            end.take(&Waiting { slot, position: (7, id), bytes, expires_at });
+            if !end.take(&Waiting { slot, position: (7, id), bytes, expires_at }) {
+                break;
+            }
         }
         end
     }

@@ -11,6 +11,8 @@ pub enum Column<'a> {
     Null,
     Boolean(bool),
     Text(&'a str),
+    /// A text that need not be UTF-8.
+    Bytes(&'a [u8]),
     /// Of type `text[]`.
     Texts(&'a [&'a str]),
     Uuid([u8; 16]),
@@ -34,6 +36,7 @@ impl<'a> Column<'a> {
         match self {
             Column::Null | Column::Boolean(_) | Column::Datum(_) => 0,
             Column::Text(text) => pg_sys::VARHDRSZ + text.len(),
+            Column::Bytes(text) => pg_sys::VARHDRSZ + text.len(),
             Column::Texts([]) => size_of::<pg_sys::ArrayType>(),
             Column::Texts(texts) => {
                 texts.iter().map(|text| element_size(text)).sum::<usize>() + ELEMENTS
@@ -108,6 +111,7 @@ unsafe fn write(column: &Column, place: *mut u8) {
         match column {
             Column::Null | Column::Boolean(_) | Column::Datum(_) => {}
             Column::Text(text) => write_with_length(text.as_bytes(), place),
+            Column::Bytes(text) => write_with_length(text, place),
             Column::Jsonb(stored) => write_with_length(stored, place),
             Column::Uuid(uuid) => copy(uuid, place),
             Column::Texts(texts) => {

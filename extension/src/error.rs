@@ -69,6 +69,8 @@ pub enum Error {
     ConcurrentInsert,
     #[error("there is no column \"{column}\" where pgalert has put one")]
     NotColumn { column: String },
+    #[error("an index of pgalert is missing")]
+    NoIndex { columns: String },
     #[error("the row is not one that pgalert has made")]
     RowType,
 }
@@ -107,6 +109,7 @@ impl Error {
             }
             Error::ConcurrentInsert => PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
             Error::NotColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            Error::NoIndex { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             Error::RowType => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
         }
     }
@@ -158,6 +161,7 @@ impl Error {
                 "Another transaction has fired the same since this one began.".into()
             }
             Error::NotColumn { .. } => "It is not there, or not in its place.".into(),
+            Error::NoIndex { columns } => format!("It is the one of {columns}."),
             Error::RowType => "It is of another type.".into(),
         }
     }
@@ -207,7 +211,9 @@ impl Error {
             Error::InfiniteAttempt => "Give the time at which the alert was last tried.",
             Error::RetryOutOfRange => "Shorten the delay in the retry schedule.",
             Error::ConcurrentInsert => "The transaction might succeed if retried.",
-            Error::NotColumn { .. } => "A table of schema pgalert was changed by hand.",
+            Error::NotColumn { .. } | Error::NoIndex { .. } => {
+                "A table of schema pgalert was changed by hand."
+            }
             Error::RowType => "This function is for pgalert's own functions.",
         }
         .into()

@@ -1,16 +1,18 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `told`, `delivery_trigger`, `wake` and `aggregates` (the SQL functions), `columns`,
-//! `inbox`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`, `row`, `rows`, `sequence`, `stored`, `xid8` and the mapping of
-//! `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes and the counts of deliveries.
+//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `claim`, `claimed`, `told`, `delivery_trigger` and `wake` (the SQL functions), `columns`,
+//! `inbox`, `index`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`, `recipients`, `row`, `rows`, `sequence`, `stored`,
+//! `window`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes and each
+//! claim reads, and the counts of deliveries.
 
 mod admission;
-mod aggregates;
 mod alert;
 mod api;
 mod arrays;
 mod backoff;
 mod channels;
+mod claim;
 mod claim_end;
+mod claimed;
 mod columns;
 mod day;
 mod delivery_counts;
@@ -22,6 +24,7 @@ mod fire;
 mod fire_many;
 mod hash;
 mod inbox;
+mod index;
 mod insert;
 mod installed;
 mod internal;
@@ -36,6 +39,7 @@ mod outcomes;
 mod owner;
 mod policy;
 mod reached;
+mod recipients;
 mod row;
 mod rows;
 mod sequence;
@@ -45,6 +49,7 @@ mod told;
 mod trace;
 mod value;
 mod wake;
+mod window;
 mod xid8;
 
 use pgrx::extension_sql_file;

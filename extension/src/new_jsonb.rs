@@ -17,12 +17,18 @@ pub struct NewJsonb(pg_sys::Datum);
 impl NewJsonb {
     /// Of what lies behind the length of one that is stored.
     pub fn of(stored: &[u8]) -> Result<Option<Self>, Error> {
-        if stored.len() > MAX_LENGTH {
-            let (bytes, limit) = (stored.len(), MAX_LENGTH);
-            return Err(Error::TooLarge { what: "a jsonb", bytes, limit });
-        }
+        jsonb_can_be(stored)?;
         Ok(stored.into_datum().map(Self)) // a bytea has its length before it, too
     }
+}
+
+/// So large, at most.
+pub fn jsonb_can_be(stored: &[u8]) -> Result<(), Error> {
+    if stored.len() > MAX_LENGTH {
+        let (bytes, limit) = (stored.len(), MAX_LENGTH);
+        return Err(Error::TooLarge { what: "a jsonb", bytes, limit });
+    }
+    Ok(())
 }
 
 impl IntoDatum for NewJsonb {

@@ -3,6 +3,8 @@
 //! A container is a word of flags and the number of members, a word (`JEntry`) for each key and then for each value, the keys
 //! and the values. Keys are sorted by length, then by bytes; numbers and containers begin at a multiple of four bytes.
 
+use std::iter;
+
 use crate::error::Error;
 use crate::json::{self, Flat, FlatObject};
 use crate::number::Number;
@@ -309,6 +311,11 @@ pub fn write<'a>(
 
 pub fn write_array(elements: &[Slot]) -> Vec<u8> {
     write(ARRAY, elements.len(), elements.iter().copied())
+}
+
+/// A value that is no container.
+pub fn write_scalar(value: Slot) -> Vec<u8> {
+    write(ARRAY | SCALAR, 1, iter::once(value))
 }
 
 fn damage() -> Error {

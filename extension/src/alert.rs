@@ -47,6 +47,15 @@ pub struct Firing<'a> {
     pub expires_at: Option<&'a str>,
 }
 
+impl Firing<'_> {
+    /// Whether no table knows more of it, where its policy is built in and nothing was set.
+    pub fn is_plain(&self) -> bool {
+        self.expires_at.is_none()
+            && !self.channels.is_empty()
+            && channels::all_builtin(&self.channels)
+    }
+}
+
 /// Reads an alert, and checks all that can be checked without a table.
 pub fn read_firing<'a>(
     alert: Option<Value<'a>>,

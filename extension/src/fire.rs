@@ -8,7 +8,6 @@ use pgrx::{pg_extern, pg_sys};
 
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
-use crate::channels;
 use crate::columns::{Column, Columns};
 use crate::day;
 use crate::error::Error;
@@ -53,13 +52,8 @@ fn deliver(
     let policy = policy::builtin(firing.priority);
     let owed: Vec<&str> = firing.channels.iter().copied().filter(|name| *name != "inapp").collect();
     let in_app = owed.len() < firing.channels.len();
-    let plain = sequence::last_value(here.settings_written).is_none()
-        && sequence::was_called(here.first_use_seen)
-        && policy.is_some()
-        && dedup_window.is_none()
-        && firing.expires_at.is_none()
-        && !firing.channels.is_empty()
-        && channels::all_builtin(&firing.channels);
+    let plain =
+        here.is_as_built() && policy.is_some() && dedup_window.is_none() && firing.is_plain();
     let content_key = keys::content_key(Some(&firing.content_hash), user_id, firing.dedup_key);
     let texts =
         [("message", message.unwrap_or_default()), ("user_id", user_id.unwrap_or_default())];

@@ -1,5 +1,6 @@
 //! SQL functions of `sql/32_deliver_bulk.sql`: the same for the elements of a bulk call.
 
+use std::ffi::CStr;
 use std::{iter, ptr};
 
 use pgrx::datum::{Array, FromDatum, IntoDatum, TimestampWithTimeZone, Uuid};
@@ -24,7 +25,6 @@ use crate::outbox::{self, Message};
 use crate::policy;
 use crate::row::{Row, RowArgument, RowReader, RowType};
 use crate::rows::Rows;
-use crate::sequence;
 
 /// The elements of a bulk call, in their order. builtin: its channels are known without a table.
 #[pg_extern(sql = r#"
@@ -82,8 +82,7 @@ fn _prepare_plain(
         return None; // where an element may be refused as soon as it is taken
     }
     let here = installed::here();
-    let nothing_set = sequence::last_value(here.settings_written).is_none();
-    if !nothing_set || !sequence::was_called(here.first_use_seen) {
+    if !here.is_as_built() {
         return None;
     }
     let at = i64::from(at);
@@ -98,11 +97,7 @@ fn _prepare_plain(
         let element = alert::read_element(json.map(Jsonb::value).transpose().ok()?).ok()?;
         let alert::Element { firing: fired, user_id, message, dedup_window, parent } = element;
         let policy = policy::builtin(fired.priority)?;
-        let plain = fired.expires_at.is_none()
-            && dedup_window.is_none()
-            && !fired.channels.is_empty()
-            && channels::all_builtin(&fired.channels);
-        if !plain {
+        if dedup_window.is_some() || !fired.is_plain() {
             return None;
         }
         let texts = [("message", message), ("user_id", &*user_id)];
@@ -254,9 +249,6 @@ fn _admit(
     ADMISSION.with(|admission| admission.row([verdicts, keys(contents), keys(days)]))
 }
 
-/// A key, with its row of `dedup_keys`.
-type Reservation<'a> = (Key, Values<'a, 3>);
-
 /// Declared in `sql/32_deliver_bulk.sql`.
 #[pg_extern(sql = false)]
 fn _reserve_all(
@@ -266,36 +258,37 @@ fn _reserve_all(
     content_until: Array<TimestampWithTimeZone>,
     owners: Array<Uuid>,
 ) -> Result<(), ErrorReport> {
-    let mut days: Vec<Reservation> = day_keys
-        .iter()
-        .zip(owners.iter())
-        .filter_map(|(key, owner)| {
-            let columns = [
-                (c"day_key", key.into_datum()),
-                (c"day_until", day_until.into_datum()),
-                (c"owner", owner.into_datum()),
-            ];
-            Some((*key?.as_bytes(), columns))
-        })
-        .collect();
-    let mut contents: Vec<Reservation> = content_keys
-        .iter()
-        .zip(content_until.iter())
-        .zip(owners.iter())
-        .filter_map(|((key, until), owner)| {
-            let columns = [
-                (c"content_key", key.into_datum()),
-                (c"content_until", until.into_datum()),
-                (c"owner", owner.into_datum()),
-            ];
-            Some((*key?.as_bytes(), columns))
-        })
-        .collect();
-    days.sort_unstable_by_key(|(key, _)| *key);
-    contents.sort_unstable_by_key(|(key, _)| *key);
+    let day_until = iter::repeat(Some(day_until));
+    let days = reservations([c"day_key", c"day_until"], &day_keys, day_until, &owners);
+    let until = content_until.iter();
+    let contents = reservations([c"content_key", c"content_until"], &content_keys, until, &owners);
     let rows = days.into_iter().chain(contents).map(|(_, row)| Ok(row));
     insert::into(installed::here().dedup_keys, |table| table.put_all(rows))?;
     Ok(())
+}
+
+/// Keys in their order, each with its row of `dedup_keys`. NULL is none.
+fn reservations<'a>(
+    [key_column, until_column]: [&'a CStr; 2],
+    keys: &Array<Uuid>,
+    until: impl Iterator<Item = Option<TimestampWithTimeZone>>,
+    owners: &Array<Uuid>,
+) -> Vec<(Key, Values<'a, 3>)> {
+    let mut rows: Vec<_> = keys
+        .iter()
+        .zip(until)
+        .zip(owners.iter())
+        .filter_map(|((key, until), owner)| {
+            let row = [
+                (key_column, key.into_datum()),
+                (until_column, until.into_datum()),
+                (c"owner", owner.into_datum()),
+            ];
+            Some((*key?.as_bytes(), row))
+        })
+        .collect();
+    rows.sort_unstable_by_key(|(key, _)| *key);
+    rows
 }
 
 /// Declared in `sql/32_deliver_bulk.sql`.

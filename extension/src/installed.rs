@@ -8,6 +8,7 @@ use pgrx::datum::{FromDatum, Uuid};
 use pgrx::{pg_sys, PgList};
 
 use crate::owner;
+use crate::sequence;
 
 #[derive(Clone, Copy)]
 pub struct Installed {
@@ -31,6 +32,14 @@ pub struct Installed {
     pub message_id: pg_sys::Oid,
     /// The row type.
     pub fired_alert: pg_sys::Oid,
+}
+
+impl Installed {
+    /// Whether nothing was set that a firing depends on, and the first use is over.
+    pub fn is_as_built(&self) -> bool {
+        sequence::last_value(self.settings_written).is_none()
+            && sequence::was_called(self.first_use_seen)
+    }
 }
 
 const SCHEMA: &CStr = c"pgalert";

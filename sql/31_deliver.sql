@@ -58,7 +58,7 @@ BEGIN
       RETURN;  -- another first transaction is at it: nobody waits for its end, and a later firing sees to it if it fails
     END;
     INSERT INTO confirmed_cluster (install_id, database_oid)
-    SELECT _install_id(), d.oid FROM pg_database d WHERE d.datname = current_database()
+    VALUES (_install_id(), _database_oid())
     ON CONFLICT DO NOTHING;
   ELSIF pg_current_xact_id_if_assigned() IS NULL THEN  -- else the row may be this transaction's own, and be rolled back
     PERFORM nextval('pgalert.first_use_seen');

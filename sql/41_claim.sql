@@ -294,7 +294,7 @@ BEGIN
       END IF;
     END IF;
     IF claim.claim_id IS NULL THEN
-      IF (SELECT last_value % 8 = 7 FROM pgalert.claim_id) THEN
+      IF pg_sequence_last_value('pgalert.claim_id') % 8 = 7 THEN
         lanes := ARRAY[2, 1, 0];  -- every eighth claim, so that a busy high lane does not starve the others
         PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
       END IF;

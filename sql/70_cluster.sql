@@ -5,7 +5,6 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 DECLARE
   confirmed confirmed_cluster;
-  database  oid;
   wanted    text := setting('environment');
   session   text := coalesce(nullif(current_setting('pgalert.environment', true), ''), 'default');
 BEGIN
@@ -14,8 +13,7 @@ BEGIN
     IF confirmed.install_id <> _install_id() THEN
       RETURN 'this database was restored from a dump of another; if its messages are to be sent from here: SELECT pgalert.confirm_cluster()';
     END IF;
-    SELECT d.oid INTO database FROM pg_database d WHERE d.datname = current_database();
-    IF confirmed.database_oid <> database THEN
+    IF confirmed.database_oid <> _database_oid() THEN
       RETURN 'this database was copied from another of the same server; if its messages are to be sent from here: SELECT pgalert.confirm_cluster()';
     END IF;
   END IF;

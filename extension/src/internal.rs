@@ -87,6 +87,12 @@ fn _builtin_policies() -> TableIterator<
     TableIterator::new(policy::BUILTIN.iter().map(row))
 }
 
+#[pg_extern(stable, parallel_safe)]
+fn _database_oid() -> pg_sys::Oid {
+    // SAFETY: set when a session begins.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
 #[pg_extern(volatile, parallel_safe)]
 fn _now_ms() -> i64 {
     now_micros() / 1000

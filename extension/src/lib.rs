@@ -74,6 +74,7 @@ extension_sql_file!(
         internal::_enabled_channels,
         internal::_builtin_channels,
         internal::_builtin_policies,
+        internal::_database_oid,
         internal::_now_ms,
         internal::_content_key,
         internal::_day_keys,

@@ -295,7 +295,8 @@ impl Target {
         (!free).then_some(holder)
     }
 
-    /// Where the transaction's snapshot does not see the holder, what the caller looks for then would not be found.
+    /// Where the transaction's snapshot does not see the holder, what the caller looks for then would not be found; its own rows, of
+    /// this statement too, are found by the next.
     unsafe fn sees(&self, mut holder: pg_sys::ItemPointerData) -> bool {
         unsafe {
             if pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32 {
@@ -305,19 +306,33 @@ impl Target {
             let any = &raw mut pg_sys::SnapshotAnyData;
             let found = pg_sys::table_slot_create(table, ptr::null_mut());
             let seen = pg_sys::table_tuple_fetch_row_version(table, &raw mut holder, any, found)
-                && pg_sys::table_tuple_satisfies_snapshot(table, found, snapshot);
+                && (pg_sys::table_tuple_satisfies_snapshot(table, found, snapshot)
+                    || is_own(found));
             pg_sys::ExecDropSingleTupleTableSlot(found);
             seen
         }
     }
 }
 
-/// Whether no more is in an index's predicate.
+/// Whether this transaction has inserted the row.
+unsafe fn is_own(row: *mut pg_sys::TupleTableSlot) -> bool {
+    let mut is_null = false;
+    unsafe {
+        let attribute = pg_sys::MinTransactionIdAttributeNumber;
+        let xid = pg_sys::slot_getsysattr(row, attribute, &raw mut is_null);
+        pg_sys::TransactionIdIsCurrentTransactionId((xid.value() as u32).into())
+    }
+}
+
+/// Whether no more is in an index's predicate than that columns are, or are not, NULL.
 unsafe fn tests_for_null(predicate: *mut pg_sys::List) -> bool {
     unsafe {
         let conditions = PgList::<pg_sys::Node>::from_pg(predicate);
         let mut nodes = conditions.iter_ptr();
-        nodes.all(|condition| (*condition).type_ == pg_sys::NodeTag::T_NullTest)
+        nodes.all(|condition| {
+            (*condition).type_ == pg_sys::NodeTag::T_NullTest
+                && (*(*condition.cast::<pg_sys::NullTest>()).arg).type_ == pg_sys::NodeTag::T_Var
+        })
     }
 }
 

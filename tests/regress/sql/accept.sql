@@ -5,7 +5,8 @@
 --    4. A transaction that may only read is refused, and takes no id.
 --    5. Constraints hold. Where a table was changed by hand, the error names the column.
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
---    7. A session that has fired writes into the tables of an extension that is made anew.
+--    7. What fires the same again in one statement is told so, at each isolation level.
+--    8. A session that has fired writes into the tables of an extension that is made anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -101,6 +102,7 @@ ROLLBACK;
 BEGIN;
 CREATE INDEX ON outbox (public.says_where(alert_id));
 CREATE INDEX ON dedup_keys (owner) WHERE public.says_where(owner);
+CREATE INDEX ON dedup_keys (owner) WHERE public.says_where(day_until) IS NOT NULL;
 SET LOCAL search_path = public;
 SELECT pg_temp.fire('where', 'one'), current_setting('search_path');
 ROLLBACK;
@@ -145,6 +147,26 @@ SELECT _wake_drivers();
 RESET ROLE;
 
 -- 7
+CREATE FUNCTION pg_temp.fire_twice(id text) RETURNS text STABLE LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_temp.fire(id, 'one');
+  RETURN pgalert.deliver_alert(pg_temp.alert(id), 'one', id);
+END
+$$;
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SELECT deliver_alert(pg_temp.alert('committed'), 'one', 'committed' || n) FROM unnest('{1,1,2}'::integer[]) n;
+SELECT pg_temp.fire_twice('committed twice');
+COMMIT;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT deliver_alert(pg_temp.alert('repeatable'), 'one', 'repeatable' || n) FROM unnest('{1,1,2}'::integer[]) n;
+SELECT pg_temp.fire_twice('repeatable twice');
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT deliver_alert(pg_temp.alert('serializable'), 'one', 'serializable' || n) FROM unnest('{1,1,2}'::integer[]) n;
+SELECT pg_temp.fire_twice('serializable twice');
+COMMIT;
+
+-- 8
 SELECT _install_id() AS before \gset
 DROP EXTENSION pgalert CASCADE;
 CREATE EXTENSION pgalert;

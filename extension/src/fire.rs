@@ -144,9 +144,7 @@ fn reserve(fired: &Fired, here: &Installed) -> Result<bool, Error> {
         (c"day_until", fired.day_until),
         (c"owner", fired.message_key),
     ];
-    let mostly_in =
-        if fired.day_key.is_some() { here.dedup_keys_day } else { here.dedup_keys_content };
-    insert::into(here.dedup_keys, |table| table.put_unless_held(&row, mostly_in))
+    insert::into(here.dedup_keys, |table| table.put_unless_held(&row))
 }
 
 /// Declared in `sql/31_deliver.sql`.

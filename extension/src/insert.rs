@@ -157,13 +157,9 @@ impl Target {
         unsafe { (*pg_sys::MakePerTupleExprContext(self.state)).ecxt_per_tuple_memory }
     }
 
-    /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one. Each index
-    /// finds out at insertion; looked at before, so that nothing is inserted in vain, is the one in which a key is mostly held.
-    pub fn put_unless_held<const N: usize>(
-        &mut self,
-        values: &Values<N>,
-        mostly_in: pg_sys::Oid,
-    ) -> Result<bool, Error> {
+    /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one. All keys
+    /// are looked for before: what is inserted in vain is a dead row.
+    pub fn put_unless_held<const N: usize>(&mut self, values: &Values<N>) -> Result<bool, Error> {
         // SAFETY: as above. A token is released, or the transaction ends.
         unsafe {
             let row = self.fill(0, values)?;
@@ -171,9 +167,8 @@ impl Target {
                 return Ok(true); // there is no row that another could have the keys of
             }
             self.check_constraints(row);
-            let mut indexes = pg_sys::lappend_oid(ptr::null_mut(), mostly_in);
             loop {
-                if let Some(holder) = self.holder(row, indexes) {
+                if let Some(holder) = self.holder(row) {
                     return if self.sees(holder) {
                         Ok(false)
                     } else {
@@ -194,7 +189,6 @@ impl Target {
                     }
                     return Ok(true);
                 }
-                indexes = ptr::null_mut(); // all of them
             }
         }
     }
@@ -272,11 +266,10 @@ impl Target {
         taken
     }
 
-    /// The row that holds one of the keys, as far as these indexes know.
+    /// The row that holds one of the keys.
     unsafe fn holder(
         &mut self,
         row: *mut pg_sys::TupleTableSlot,
-        indexes: *mut pg_sys::List,
     ) -> Option<pg_sys::ItemPointerData> {
         let mut holder = pg_sys::ItemPointerData::default();
         #[cfg(feature = "pg18")]
@@ -289,7 +282,7 @@ impl Target {
                 &raw mut holder,
                 #[cfg(feature = "pg18")]
                 &raw mut own,
-                indexes,
+                ptr::null_mut(),
             )
         };
         (!free).then_some(holder)

@@ -97,8 +97,8 @@ AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 CREATE FUNCTION _reserve_keys(fired fired_alert) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_keys_wrapper';
 
--- Puts an alert into its user's inbox.
-CREATE FUNCTION _put_into_inbox(fired fired_alert) RETURNS void
+-- Puts an alert into its user's inbox; false where that is left to INSERT, since notifications was changed.
+CREATE FUNCTION _put_into_inbox(fired fired_alert) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_put_into_inbox_wrapper';
 
 -- Puts its message into the outbox.
@@ -121,7 +121,7 @@ BEGIN
 END
 $$;
 
--- A plain alert that is not for the inbox alone is accepted at once if its keys are free; any other goes to _deliver_in_full. Not declared
+-- A plain alert that is not for the inbox alone is accepted at once if its keys are free, and notifications as it was made; any other goes to _deliver_in_full. Not declared
 -- SECURITY DEFINER, which would take longer than to change to the owner's rights itself.
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
@@ -180,7 +180,11 @@ BEGIN
   END LOOP;
 
   IF fired.in_app THEN
-    PERFORM _put_into_inbox(fired), _wake_inbox(fired.user_id);
+    IF NOT _put_into_inbox(fired) THEN
+      INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key, created_at)
+      VALUES (fired.user_id, fired.alert_id, fired.alert_name, fired.message, fired.priority, fired.message_key, fired.at);
+    END IF;
+    PERFORM _wake_inbox(fired.user_id);
     IF fired.owed = '{}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
       VALUES (fired.alert_id, fired.user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, fired.at);

@@ -97,7 +97,7 @@ fn deliver(
         Column::Jsonb(&alert_data),
         ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum().into(),
     ]);
-    let directly = plain && !owed.is_empty();
+    let directly = plain && !owed.is_empty() && (!in_app || inbox::is_as_made(here));
     if directly && accept(&Fired::of(columns.values()), in_app, here)? {
         sequence::next_value(here.count_queued);
         if in_app {
@@ -149,10 +149,14 @@ fn reserve(fired: &Fired, here: &Installed) -> Result<bool, Error> {
 
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
-fn _put_into_inbox(fired: RowArgument) -> Result<(), ErrorReport> {
+fn _put_into_inbox(fired: RowArgument) -> Result<bool, ErrorReport> {
     let here = installed::here();
     let fired = Fired::of(fired.values(here.fired_alert)?);
-    Ok(inbox::put(&here, &fired.notification())?)
+    let is_as_made = inbox::is_as_made(&here);
+    if is_as_made {
+        inbox::put(&here, &fired.notification())?;
+    }
+    Ok(is_as_made)
 }
 
 /// Declared in `sql/31_deliver.sql`.

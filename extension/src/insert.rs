@@ -40,6 +40,25 @@ pub fn into<T>(
     }
 }
 
+/// Whether INSERT into a table does no more than is done here, as long as the transaction lasts: it has columns of these types and no
+/// others, which could have defaults, and neither triggers nor rules nor policies.
+pub fn is_all_of_insert(table: pg_sys::Oid, types: &[pg_sys::Oid]) -> bool {
+    // SAFETY: the lock is that of INSERT; each place is one of the table's columns.
+    unsafe {
+        let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let descriptor = (*table).rd_att;
+        let is_all = (*table).trigdesc.is_null()
+            && (*table).rd_rules.is_null()
+            && !(*(*table).rd_rel).relrowsecurity
+            && (*descriptor).natts as usize == types.len()
+            && (0..)
+                .zip(types)
+                .all(|(place, kind)| (*attribute(descriptor, place)).atttypid == *kind);
+        pg_sys::table_close(table, pg_sys::NoLock as i32);
+        is_all
+    }
+}
+
 impl Target {
     unsafe fn open(oid: pg_sys::Oid) -> Self {
         unsafe {

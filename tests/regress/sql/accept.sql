@@ -6,7 +6,8 @@
 --    5. Constraints hold. Where a table was changed by hand, the error names the column.
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
 --    7. What fires the same again in one statement is told so, at each isolation level.
---    8. A session that has fired writes into the tables of an extension that is made anew.
+--    8. An application may add to notifications what it likes: triggers, columns, policies, rules.
+--    9. A session that has fired writes into the tables of an extension that is made anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -167,6 +168,29 @@ SELECT pg_temp.fire_twice('serializable twice');
 COMMIT;
 
 -- 8
+CREATE FUNCTION public.count_shown() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '% new', (SELECT count(*) FROM shown); RETURN NULL; END $$;
+BEGIN;
+CREATE TRIGGER before_statement BEFORE INSERT ON notifications FOR EACH STATEMENT EXECUTE FUNCTION public.say_where();
+CREATE TRIGGER each_row AFTER INSERT ON notifications REFERENCING NEW TABLE AS shown FOR EACH ROW EXECUTE FUNCTION public.count_shown();
+CREATE TRIGGER statement AFTER INSERT ON notifications REFERENCING NEW TABLE AS shown FOR EACH STATEMENT EXECUTE FUNCTION public.count_shown();
+SELECT pg_temp.fire('shown', 'one', '{"channels": ["inapp", "email"]}'), pg_temp.fire('shown alone', 'one', '{"channels": ["inapp"]}');
+ROLLBACK;
+BEGIN;
+ALTER TABLE notifications ADD COLUMN source text NOT NULL DEFAULT 'here', ADD COLUMN shouted text GENERATED ALWAYS AS (upper(message)) STORED;
+SELECT pg_temp.fire('added', 'one', '{"channels": ["inapp", "email"]}'), pg_temp.fire('added alone', 'one', '{"channels": ["inapp"]}');
+SELECT n.source, n.shouted, n.delivery_key = o.delivery_key AS is_sent_too FROM notifications n LEFT JOIN outbox o USING (alert_id) WHERE n.alert_id LIKE 'added%' ORDER BY 2;
+ROLLBACK;
+BEGIN;
+ALTER TABLE notifications ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+SELECT pg_temp.fire('no policy', 'one', '{"channels": ["inapp", "email"]}');
+ROLLBACK;
+BEGIN;
+CREATE RULE hidden AS ON INSERT TO notifications DO INSTEAD NOTHING;
+SELECT pg_temp.fire('hidden', 'one', '{"channels": ["inapp", "email"]}');
+SELECT (SELECT count(*) FROM notifications WHERE alert_id = 'hidden') AS shown, (SELECT count(*) FROM outbox WHERE alert_id = 'hidden') AS sent;
+ROLLBACK;
+
+-- 9
 SELECT _install_id() AS before \gset
 DROP EXTENSION pgalert CASCADE;
 CREATE EXTENSION pgalert;

@@ -1,7 +1,7 @@
 //! INSERT without a plan, for rows that every firing writes: to make an INSERT ready takes Postgres longer than to run it, and is
 //! done anew in each transaction. This goes the executor's own ways. Triggers for each row are fired; there is no statement for others.
 
-use std::ffi::CStr;
+use std::ffi::{c_char, CStr};
 use std::ptr;
 
 use pgrx::memcxt::PgMemoryContexts;
@@ -40,14 +40,15 @@ pub fn into<T>(
     }
 }
 
-/// Whether INSERT into a table does no more than is done here, as long as the transaction lasts: it has columns of these types and no
-/// others, which could have defaults, and neither triggers nor rules nor policies.
+/// Whether INSERT into a table does no more than is done here, as long as the transaction lasts: it is no partitioned one, has columns of
+/// these types and no others, which could have defaults, and neither triggers nor rules nor policies.
 pub fn is_all_of_insert(table: pg_sys::Oid, types: &[pg_sys::Oid]) -> bool {
     // SAFETY: the lock is that of INSERT; each place is one of the table's columns.
     unsafe {
         let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
         let descriptor = (*table).rd_att;
-        let is_all = (*table).trigdesc.is_null()
+        let is_all = (*(*table).rd_rel).relkind == pg_sys::RELKIND_RELATION as c_char
+            && (*table).trigdesc.is_null()
             && (*table).rd_rules.is_null()
             && !(*(*table).rd_rel).relrowsecurity
             && (*descriptor).natts as usize == types.len()

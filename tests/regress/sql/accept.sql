@@ -6,7 +6,7 @@
 --    5. Constraints hold. Where a table was changed by hand, the error names the column.
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
 --    7. What fires the same again in one statement is told so, at each isolation level.
---    8. An application may add to notifications what it likes: triggers, columns, policies, rules.
+--    8. An application may make of notifications what it likes: add triggers, columns, policies or rules, or divide it into partitions.
 --    9. A session that has fired writes into the tables of an extension that is made anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
@@ -183,6 +183,14 @@ ROLLBACK;
 BEGIN;
 ALTER TABLE notifications ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 SELECT pg_temp.fire('no policy', 'one', '{"channels": ["inapp", "email"]}');
+ROLLBACK;
+BEGIN;
+ALTER TABLE notifications RENAME TO notifications_before;
+CREATE TABLE notifications (LIKE notifications_before INCLUDING DEFAULTS INCLUDING IDENTITY) PARTITION BY RANGE (created_at);
+CREATE TABLE notifications_all PARTITION OF notifications DEFAULT;
+ALTER TABLE notifications OWNER TO pgalert_owner;
+SELECT pg_temp.fire('divided', 'one', '{"channels": ["inapp", "email"]}');
+SELECT tableoid::regclass, alert_id FROM notifications;
 ROLLBACK;
 BEGIN;
 CREATE RULE hidden AS ON INSERT TO notifications DO INSTEAD NOTHING;

@@ -122,10 +122,11 @@ END
 $$;
 
 -- A plain alert that is not for the inbox alone is accepted at once if its keys are free, and notifications as it was made; any other goes to _deliver_in_full. Not declared
--- SECURITY DEFINER, which would take longer than to change to the owner's rights itself.
+-- SECURITY DEFINER, which would take longer than to change to the owner's rights itself. COST: that of functions in PL/pgSQL, so that
+-- in a WHERE it is not called before those that stand before it.
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'deliver_alert_wrapper';
+LANGUAGE c VOLATILE COST 100 AS 'MODULE_PATHNAME', 'deliver_alert_wrapper';
 COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 1 year) replaces the policy''s. traceparent is kept for the spans of its sends; one that is not of W3C''s form is dropped, and the alert accepted. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';
 
 -- held: its keys were asked for, and one of them is held.

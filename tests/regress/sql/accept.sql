@@ -7,7 +7,8 @@
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
 --    7. What fires the same again in one statement is told so, at each isolation level.
 --    8. An application may make of notifications what it likes: add triggers, columns, policies or rules, or divide it into partitions.
---    9. A session that has fired writes into the tables of an extension that is made anew.
+--    9. In a WHERE it is called after what stands before it.
+--   10. A session that has fired writes into the tables of an extension that is made anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -199,6 +200,11 @@ SELECT (SELECT count(*) FROM notifications WHERE alert_id = 'hidden') AS shown, 
 ROLLBACK;
 
 -- 9
+CREATE FUNCTION public.is_due(n integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN n = 2; END $$;
+SELECT n FROM generate_series(1, 3) n WHERE public.is_due(n) AND deliver_alert(pg_temp.alert('due' || n), 'one', 'due' || n) = 'queued';
+SELECT alert_id FROM outbox WHERE alert_id LIKE 'due%';
+
+-- 10
 SELECT _install_id() AS before \gset
 DROP EXTENSION pgalert CASCADE;
 CREATE EXTENSION pgalert;

@@ -32,10 +32,11 @@ $$;
 -- Who this database is -----------------------------------------------------------------------------------------------
 
 -- Identity of this installation, fixed when this script runs: a restored database has a new one, pg_upgrade and physical
--- copies keep it. A function, since each enqueue needs it and a constant costs nothing.
+-- copies keep it. A function, since each enqueue needs it and a constant costs nothing; deliver_alert calls it with the owner's rights
+-- where the caller has set search_path.
 DO $$
 BEGIN
-  EXECUTE format('CREATE FUNCTION _install_id() RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS %L', format('SELECT %L::uuid', gen_random_uuid()));
+  EXECUTE format('CREATE FUNCTION _install_id() RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pgalert, pg_temp AS %L', format('SELECT %L::uuid', gen_random_uuid()));
 END
 $$;
 

@@ -97,8 +97,8 @@ AS $$ SELECT 'the alert''s expires_at passed before it was sent' $$;
 CREATE FUNCTION _reserve_keys(fired fired_alert) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_reserve_keys_wrapper';
 
--- Puts an alert into its user's inbox.
-CREATE FUNCTION _put_into_inbox(fired fired_alert) RETURNS void
+-- Puts an alert into its user's inbox; false where that is left to INSERT, since notifications was changed.
+CREATE FUNCTION _put_into_inbox(fired fired_alert) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_put_into_inbox_wrapper';
 
 -- Puts its message into the outbox.
@@ -121,11 +121,12 @@ BEGIN
 END
 $$;
 
--- A plain alert that is not for the inbox alone is accepted at once if its keys are free; any other goes to _deliver_in_full. Not declared
--- SECURITY DEFINER, which would take longer than to change to the owner's rights itself.
+-- A plain alert that is not for the inbox alone is accepted at once if its keys are free, and notifications as it was made; any other goes to _deliver_in_full. Not declared
+-- SECURITY DEFINER, which would take longer than to change to the owner's rights itself. COST: that of functions in PL/pgSQL, so that
+-- in a WHERE it is not called before those that stand before it.
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'deliver_alert_wrapper';
+LANGUAGE c VOLATILE COST 100 AS 'MODULE_PATHNAME', 'deliver_alert_wrapper';
 COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 1 year) replaces the policy''s. traceparent is kept for the spans of its sends; one that is not of W3C''s form is dropped, and the alert accepted. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';
 
 -- held: its keys were asked for, and one of them is held.
@@ -180,7 +181,11 @@ BEGIN
   END LOOP;
 
   IF fired.in_app THEN
-    PERFORM _put_into_inbox(fired), _wake_inbox(fired.user_id);
+    IF NOT _put_into_inbox(fired) THEN
+      INSERT INTO notifications (user_id, alert_id, alert_name, message, priority, delivery_key, created_at)
+      VALUES (fired.user_id, fired.alert_id, fired.alert_name, fired.message, fired.priority, fired.message_key, fired.at);
+    END IF;
+    PERFORM _wake_inbox(fired.user_id);
     IF fired.owed = '{}' THEN
       INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
       VALUES (fired.alert_id, fired.user_id, fired.content_hash, '["inapp"]', fired.message_key, 1, fired.priority, fired.at);

@@ -91,7 +91,7 @@ fn deliver(
         Column::Jsonb(&alert_data),
         ((alert_data.len() + pg_sys::VARHDRSZ) as i32).into_datum().into(),
     ]);
-    let directly = plain && !owed.is_empty();
+    let directly = plain && !owed.is_empty() && (!in_app || inbox::is_as_made(here));
     if directly && accept(&Fired::of(columns.values()), in_app, here)? {
         sequence::next_value(here.count_queued);
         if in_app {
@@ -138,17 +138,19 @@ fn reserve(fired: &Fired, here: &Installed) -> Result<bool, Error> {
         (c"day_until", fired.day_until),
         (c"owner", fired.message_key),
     ];
-    let mostly_in =
-        if fired.day_key.is_some() { here.dedup_keys_day } else { here.dedup_keys_content };
-    insert::into(here.dedup_keys, |table| table.put_unless_held(&row, mostly_in))
+    insert::into(here.dedup_keys, |table| table.put_unless_held(&row))
 }
 
 /// Declared in `sql/31_deliver.sql`.
 #[pg_extern(sql = false)]
-fn _put_into_inbox(fired: RowArgument) -> Result<(), ErrorReport> {
+fn _put_into_inbox(fired: RowArgument) -> Result<bool, ErrorReport> {
     let here = installed::here();
     let fired = Fired::of(fired.values(here.fired_alert)?);
-    Ok(inbox::put(&here, &fired.notification())?)
+    let is_as_made = inbox::is_as_made(&here);
+    if is_as_made {
+        inbox::put(&here, &fired.notification())?;
+    }
+    Ok(is_as_made)
 }
 
 /// Declared in `sql/31_deliver.sql`.

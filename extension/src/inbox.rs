@@ -21,6 +21,22 @@ pub struct Notification {
     pub created_at: Option<pg_sys::Datum>,
 }
 
+/// Whether put() may: an application shows notifications as it likes, so it may have added columns, triggers or policies.
+pub fn is_as_made(here: &Installed) -> bool {
+    let types = [
+        pg_sys::INT8OID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::UUIDOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+    ];
+    insert::is_all_of_insert(here.notifications, &types)
+}
+
 pub fn put(here: &Installed, notification: &Notification) -> Result<(), Error> {
     insert::into(here.notifications, |table| {
         let row = [

@@ -42,6 +42,26 @@ pub fn into<T>(
     }
 }
 
+/// Whether INSERT into a table does no more than is done here, as long as the transaction lasts: it is no partitioned one, has columns of
+/// these types and no others, which could have defaults, and neither triggers nor rules nor policies.
+pub fn is_all_of_insert(table: pg_sys::Oid, types: &[pg_sys::Oid]) -> bool {
+    // SAFETY: the lock is that of INSERT; each place is one of the table's columns.
+    unsafe {
+        let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let descriptor = (*table).rd_att;
+        let is_all = (*(*table).rd_rel).relkind == pg_sys::RELKIND_RELATION as c_char
+            && (*table).trigdesc.is_null()
+            && (*table).rd_rules.is_null()
+            && !(*(*table).rd_rel).relrowsecurity
+            && (*descriptor).natts as usize == types.len()
+            && (0..)
+                .zip(types)
+                .all(|(place, kind)| (*attribute(descriptor, place)).atttypid == *kind);
+        pg_sys::table_close(table, pg_sys::NoLock as i32);
+        is_all
+    }
+}
+
 impl Target {
     unsafe fn open(oid: pg_sys::Oid) -> Self {
         unsafe {
@@ -160,13 +180,9 @@ impl Target {
         unsafe { (*pg_sys::MakePerTupleExprContext(self.state)).ecxt_per_tuple_memory }
     }
 
-    /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one. Each index
-    /// finds out at insertion; looked at before, so that nothing is inserted in vain, is the one in which a key is mostly held.
-    pub fn put_unless_held<const N: usize>(
-        &mut self,
-        values: &Values<N>,
-        mostly_in: pg_sys::Oid,
-    ) -> Result<bool, Error> {
+    /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one. All keys
+    /// are looked for before: what is inserted in vain is a dead row.
+    pub fn put_unless_held<const N: usize>(&mut self, values: &Values<N>) -> Result<bool, Error> {
         // SAFETY: as above. A token is released, or the transaction ends.
         unsafe {
             let row = self.fill(0, values)?;
@@ -174,9 +190,8 @@ impl Target {
                 return Ok(true); // there is no row that another could have the keys of
             }
             self.check_constraints(row);
-            let mut indexes = pg_sys::lappend_oid(ptr::null_mut(), mostly_in);
             loop {
-                if let Some(holder) = self.holder(row, indexes) {
+                if let Some(holder) = self.holder(row) {
                     return if self.sees(holder) {
                         Ok(false)
                     } else {
@@ -197,7 +212,6 @@ impl Target {
                     }
                     return Ok(true);
                 }
-                indexes = ptr::null_mut(); // all of them
             }
         }
     }
@@ -294,11 +308,10 @@ impl Target {
         taken
     }
 
-    /// The row that holds one of the keys, as far as these indexes know.
+    /// The row that holds one of the keys.
     unsafe fn holder(
         &mut self,
         row: *mut pg_sys::TupleTableSlot,
-        indexes: *mut pg_sys::List,
     ) -> Option<pg_sys::ItemPointerData> {
         let mut holder = pg_sys::ItemPointerData::default();
         #[cfg(feature = "pg18")]
@@ -311,13 +324,14 @@ impl Target {
                 &raw mut holder,
                 #[cfg(feature = "pg18")]
                 &raw mut own,
-                indexes,
+                ptr::null_mut(),
             )
         };
         (!free).then_some(holder)
     }
 
-    /// Where the transaction's snapshot does not see the holder, what the caller looks for then would not be found.
+    /// Where the transaction's snapshot does not see the holder, what the caller looks for then would not be found; its own rows, of
+    /// this statement too, are found by the next.
     unsafe fn sees(&self, mut holder: pg_sys::ItemPointerData) -> bool {
         unsafe {
             if pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32 {
@@ -327,19 +341,33 @@ impl Target {
             let any = &raw mut pg_sys::SnapshotAnyData;
             let found = pg_sys::table_slot_create(table, ptr::null_mut());
             let seen = pg_sys::table_tuple_fetch_row_version(table, &raw mut holder, any, found)
-                && pg_sys::table_tuple_satisfies_snapshot(table, found, snapshot);
+                && (pg_sys::table_tuple_satisfies_snapshot(table, found, snapshot)
+                    || is_own(found));
             pg_sys::ExecDropSingleTupleTableSlot(found);
             seen
         }
     }
 }
 
-/// Whether no more is in an index's predicate.
+/// Whether this transaction has inserted the row.
+unsafe fn is_own(row: *mut pg_sys::TupleTableSlot) -> bool {
+    let mut is_null = false;
+    unsafe {
+        let attribute = pg_sys::MinTransactionIdAttributeNumber;
+        let xid = pg_sys::slot_getsysattr(row, attribute, &raw mut is_null);
+        pg_sys::TransactionIdIsCurrentTransactionId((xid.value() as u32).into())
+    }
+}
+
+/// Whether no more is in an index's predicate than that columns are, or are not, NULL.
 unsafe fn tests_for_null(predicate: *mut pg_sys::List) -> bool {
     unsafe {
         let conditions = PgList::<pg_sys::Node>::from_pg(predicate);
         let mut nodes = conditions.iter_ptr();
-        nodes.all(|condition| (*condition).type_ == pg_sys::NodeTag::T_NullTest)
+        nodes.all(|condition| {
+            (*condition).type_ == pg_sys::NodeTag::T_NullTest
+                && (*(*condition.cast::<pg_sys::NullTest>()).arg).type_ == pg_sys::NodeTag::T_Var
+        })
     }
 }
 

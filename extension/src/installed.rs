@@ -21,9 +21,6 @@ pub struct Installed {
     pub drivers_asleep_until: pg_sys::Oid,
     pub inboxes_listening_until: pg_sys::Oid,
     pub dedup_keys: pg_sys::Oid,
-    /// Unique indexes.
-    pub dedup_keys_content: pg_sys::Oid,
-    pub dedup_keys_day: pg_sys::Oid,
     pub notifications: pg_sys::Oid,
     pub notification_id: pg_sys::Oid,
     /// Partitions, by slot.
@@ -97,8 +94,6 @@ unsafe fn look_up() -> Installed {
             drivers_asleep_until: relation(c"drivers_asleep_until"),
             inboxes_listening_until: relation(c"inboxes_listening_until"),
             dedup_keys,
-            dedup_keys_content: relation(c"dedup_keys_content"),
-            dedup_keys_day: relation(c"dedup_keys_day"),
             notifications: relation(c"notifications"),
             notification_id: relation(c"notifications_notification_id_seq"),
             outbox: [c"outbox_0", c"outbox_1", c"outbox_2"].map(relation),

@@ -5,8 +5,11 @@
 --    4. A transaction that may only read is refused, and takes no id.
 --    5. Constraints hold. Where a table was changed by hand, the error names the column.
 --    6. Functions that only pgalert's own call refuse what is none of their rows.
---    7. What a bulk call needs to know of plain alerts is the same whoever finds it out.
---    8. A session that has fired writes into the tables of an extension that is made anew.
+--    7. What fires the same again in one statement is told so, at each isolation level.
+--    8. An application may make of notifications what it likes: add triggers, columns, policies or rules, or divide it into partitions.
+--    9. In a WHERE it is called after what stands before it.
+--   10. What a bulk call needs to know of plain alerts is the same whoever finds it out.
+--   11. A session that has fired writes into the tables of an extension that is made anew.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 CREATE FUNCTION pg_temp.alert(id text, more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -102,6 +105,7 @@ ROLLBACK;
 BEGIN;
 CREATE INDEX ON outbox (public.says_where(alert_id));
 CREATE INDEX ON dedup_keys (owner) WHERE public.says_where(owner);
+CREATE INDEX ON dedup_keys (owner) WHERE public.says_where(day_until) IS NOT NULL;
 SET LOCAL search_path = public;
 SELECT pg_temp.fire('where', 'one'), current_setting('search_path');
 ROLLBACK;
@@ -146,6 +150,62 @@ SELECT _wake_drivers();
 RESET ROLE;
 
 -- 7
+CREATE FUNCTION pg_temp.fire_twice(id text) RETURNS text STABLE LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_temp.fire(id, 'one');
+  RETURN pgalert.deliver_alert(pg_temp.alert(id), 'one', id);
+END
+$$;
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SELECT deliver_alert(pg_temp.alert('committed'), 'one', 'committed' || n) FROM unnest('{1,1,2}'::integer[]) n;
+SELECT pg_temp.fire_twice('committed twice');
+COMMIT;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT deliver_alert(pg_temp.alert('repeatable'), 'one', 'repeatable' || n) FROM unnest('{1,1,2}'::integer[]) n;
+SELECT pg_temp.fire_twice('repeatable twice');
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT deliver_alert(pg_temp.alert('serializable'), 'one', 'serializable' || n) FROM unnest('{1,1,2}'::integer[]) n;
+SELECT pg_temp.fire_twice('serializable twice');
+COMMIT;
+
+-- 8
+CREATE FUNCTION public.count_shown() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '% new', (SELECT count(*) FROM shown); RETURN NULL; END $$;
+BEGIN;
+CREATE TRIGGER before_statement BEFORE INSERT ON notifications FOR EACH STATEMENT EXECUTE FUNCTION public.say_where();
+CREATE TRIGGER each_row AFTER INSERT ON notifications REFERENCING NEW TABLE AS shown FOR EACH ROW EXECUTE FUNCTION public.count_shown();
+CREATE TRIGGER statement AFTER INSERT ON notifications REFERENCING NEW TABLE AS shown FOR EACH STATEMENT EXECUTE FUNCTION public.count_shown();
+SELECT pg_temp.fire('shown', 'one', '{"channels": ["inapp", "email"]}'), pg_temp.fire('shown alone', 'one', '{"channels": ["inapp"]}');
+ROLLBACK;
+BEGIN;
+ALTER TABLE notifications ADD COLUMN source text NOT NULL DEFAULT 'here', ADD COLUMN shouted text GENERATED ALWAYS AS (upper(message)) STORED;
+SELECT pg_temp.fire('added', 'one', '{"channels": ["inapp", "email"]}'), pg_temp.fire('added alone', 'one', '{"channels": ["inapp"]}');
+SELECT n.source, n.shouted, n.delivery_key = o.delivery_key AS is_sent_too FROM notifications n LEFT JOIN outbox o USING (alert_id) WHERE n.alert_id LIKE 'added%' ORDER BY 2;
+ROLLBACK;
+BEGIN;
+ALTER TABLE notifications ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+SELECT pg_temp.fire('no policy', 'one', '{"channels": ["inapp", "email"]}');
+ROLLBACK;
+BEGIN;
+ALTER TABLE notifications RENAME TO notifications_before;
+CREATE TABLE notifications (LIKE notifications_before INCLUDING DEFAULTS INCLUDING IDENTITY) PARTITION BY RANGE (created_at);
+CREATE TABLE notifications_all PARTITION OF notifications DEFAULT;
+ALTER TABLE notifications OWNER TO pgalert_owner;
+SELECT pg_temp.fire('divided', 'one', '{"channels": ["inapp", "email"]}');
+SELECT tableoid::regclass, alert_id FROM notifications;
+ROLLBACK;
+BEGIN;
+CREATE RULE hidden AS ON INSERT TO notifications DO INSTEAD NOTHING;
+SELECT pg_temp.fire('hidden', 'one', '{"channels": ["inapp", "email"]}');
+SELECT (SELECT count(*) FROM notifications WHERE alert_id = 'hidden') AS shown, (SELECT count(*) FROM outbox WHERE alert_id = 'hidden') AS sent;
+ROLLBACK;
+
+-- 9
+CREATE FUNCTION public.is_due(n integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN n = 2; END $$;
+SELECT n FROM generate_series(1, 3) n WHERE public.is_due(n) AND deliver_alert(pg_temp.alert('due' || n), 'one', 'due' || n) = 'queued';
+SELECT alert_id FROM outbox WHERE alert_id LIKE 'due%';
+
+-- 10
 BEGIN;
 DELETE FROM settings;  -- the time zone of the tests, of which the sequence above knows nothing
 WITH alerts AS (SELECT array_agg(jsonb_build_object('alert', pg_temp.alert('prepared-' || i, more), 'user_id', i, 'message', 'm' || i, 'traceparent', parent)) AS alerts
@@ -157,7 +217,7 @@ FROM call, jsonb_object_keys(plain) key, CAST('[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-
 ROLLBACK;
 SELECT pg_temp.bulk('expires', '{"expires_at": "2999-01-01"}') AS not_plain, (_prepare_plain(ARRAY['{}']::jsonb[], now())).each IS NULL AS faulty;
 
--- 8
+-- 11
 SELECT _install_id() AS before \gset
 DROP EXTENSION pgalert CASCADE;
 CREATE EXTENSION pgalert;

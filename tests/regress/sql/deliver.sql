@@ -153,7 +153,7 @@ SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) AS rows FROM pg_stat_xact_user_tab
 WHERE schemaname = 'pgalert' AND relname NOT LIKE 'suppressed_alerts%';
 BEGIN;
 SELECT rows AS rows_before FROM written \gset
-SELECT pg_temp.fire('s1', 'once'), pg_temp.fire('s1', 'another'), pg_temp.fire('s1', 'once');
+SELECT pg_temp.fire('s1', 'once'), pg_temp.fire('s1', 'another'), pg_temp.fire('s1', 'once'), pg_temp.fire('s2', 'once') AS by_another_alert;
 SELECT rows - :rows_before AS rows_written FROM written;
 COMMIT;
 SELECT k.ctid = :'content_at' AND k.xmin = :'content_by' AS untouched, k.xmax FROM dedup_keys k WHERE k.content_key = (SELECT content_key FROM outbox WHERE alert_id = 's1');

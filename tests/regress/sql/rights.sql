@@ -137,11 +137,11 @@ CREATE FUNCTION evil.length(text) RETURNS integer LANGUAGE sql AS 'SELECT evil.h
 CREATE FUNCTION evil.array_remove(text[], text) RETURNS text[] LANGUAGE sql AS 'SELECT evil.hijacked()::text::text[]';
 CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT evil.hijacked()::text::timestamptz';
 CREATE FUNCTION evil._check_text(text, text, integer) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
-CREATE FUNCTION evil._fire(alert jsonb, to_user text, message text, traceparent text, directly boolean) RETURNS void LANGUAGE sql AS 'SELECT evil.hijacked()';
 CREATE FUNCTION evil._now_ms() RETURNS bigint LANGUAGE sql AS 'SELECT evil.hijacked()::text::bigint';
 CREATE FUNCTION evil._class_seconds(smallint) RETURNS double precision LANGUAGE sql AS 'SELECT evil.hijacked()::text::double precision';
 CREATE FUNCTION evil.less(smallint, numeric) RETURNS numeric LANGUAGE sql AS 'SELECT evil.hijacked()::text::numeric';
 CREATE OPERATOR evil.- (FUNCTION = evil.less, LEFTARG = smallint, RIGHTARG = numeric);
+CREATE DOMAIN evil.uuid AS uuid CHECK (evil.hijacked());
 GRANT USAGE ON SCHEMA evil TO PUBLIC;
 CREATE TABLE evil.settings (name text, value text);
 INSERT INTO evil.settings VALUES ('time_zone', 'Nowhere');

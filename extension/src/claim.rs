@@ -9,13 +9,17 @@ use pgrx::{pg_extern, FromDatum};
 
 use crate::claim_end::{ClaimEnd, Waiting};
 use crate::error::Error;
-use crate::index::{key, Found, Indexed};
+use crate::index::{key, Found, IndexOn, Indexed};
 use crate::recipients::{self, Recipients};
 use crate::row::{Row, RowType};
 use crate::sequence;
 use crate::snapshot::{self, Snapshot};
 use crate::window::{BySlot, Window};
 use crate::xid8::Xid8;
+
+/// Of claims that are no take-overs.
+const CURSOR: IndexOn =
+    IndexOn { where_null: Some(c"takeover_of"), ..IndexOn::ordered(&[c"lane", c"claim_id"]) };
 
 /// Declared in `sql/41_claim.sql`.
 #[pg_extern(sql = false)]
@@ -35,7 +39,7 @@ fn newest_claim(
     let mut newest: Option<(i64, Indexed, Found)> = None;
     for partition in partitions.iter().flatten() {
         // SAFETY: this function is called by queries.
-        let mut claims = unsafe { Indexed::open(partition, &[c"lane", c"claim_id"]) }?.backwards();
+        let mut claims = unsafe { Indexed::open(partition, &CURSOR) }?.backwards();
         let claim_id = claims.column(c"claim_id")?;
         let equal = pg_sys::BTEqualStrategyNumber;
         let mut keys = [key(1, equal, pg_sys::F_INT2EQ, pg_sys::InvalidOid, lane.into())];

@@ -4,9 +4,23 @@
 use std::ffi::CStr;
 use std::ptr;
 
-use pgrx::{pg_sys, PgList};
+use pgrx::{is_a, pg_sys, PgList};
 
 use crate::error::Error;
+
+/// Which of a table's indexes is meant: others may be of the same columns, but not hold all rows, or not in this order.
+pub struct IndexOn {
+    pub method: pg_sys::Oid,
+    pub columns: &'static [&'static CStr],
+    /// It holds only rows in which this column is NULL.
+    pub where_null: Option<&'static CStr>,
+}
+
+impl IndexOn {
+    pub const fn ordered(columns: &'static [&'static CStr]) -> Self {
+        Self { method: pg_sys::BTREE_AM_OID, columns, where_null: None }
+    }
+}
 
 /// A table and one of its indexes. An error leaves what is open here to the end of the transaction.
 pub struct Indexed {
@@ -26,15 +40,14 @@ pub struct Indexed {
 pub struct Bound([pg_sys::ScanKeyData; 2]);
 
 impl Indexed {
-    /// Locks both as SELECT does. The index is the one of just these columns.
+    /// Locks both as SELECT does.
     ///
     /// SAFETY: in a query, whose snapshot decides what is seen.
-    pub unsafe fn open(oid: pg_sys::Oid, columns: &[&CStr]) -> Result<Self, Error> {
+    pub unsafe fn open(oid: pg_sys::Oid, wanted: &IndexOn) -> Result<Self, Error> {
         unsafe {
             let table = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
             check_privilege(table);
-            let index =
-                pg_sys::index_open(index_of(table, columns)?, pg_sys::AccessShareLock as i32);
+            let index = open_index(table, wanted)?;
             let row = pg_sys::table_slot_create(table, ptr::null_mut());
             let direction = pg_sys::ScanDirection::ForwardScanDirection;
             let memory = pg_sys::CurrentMemoryContext;
@@ -156,28 +169,58 @@ unsafe fn column(table: pg_sys::Relation, name: &CStr) -> Result<i32, Error> {
     }
 }
 
-unsafe fn index_of(table: pg_sys::Relation, columns: &[&CStr]) -> Result<pg_sys::Oid, Error> {
+unsafe fn open_index(table: pg_sys::Relation, wanted: &IndexOn) -> Result<pg_sys::Relation, Error> {
     unsafe {
-        let wanted: Result<Vec<i32>, Error> =
-            columns.iter().map(|name| column(table, name)).collect();
-        let wanted = wanted?;
+        let numbers: Result<Vec<i32>, Error> =
+            wanted.columns.iter().map(|name| column(table, name)).collect();
+        let numbers = numbers?;
+        let where_null = wanted.where_null.map(|name| column(table, name)).transpose()?;
         let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(table));
-        let found = indexes.iter_oid().find(|index| {
-            let cache = pg_sys::SysCacheIdentifier::INDEXRELID as i32;
-            let tuple = pg_sys::SearchSysCache1(cache, (*index).into());
-            if tuple.is_null() {
-                return false;
+        for oid in indexes.iter_oid().filter(|oid| is_on(*oid, &numbers)) {
+            let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as i32);
+            let ascending = (0..numbers.len()).all(|place| *(*index).rd_indoption.add(place) == 0);
+            let is_method = (*(*index).rd_rel).relam == wanted.method;
+            if is_method && ascending && holds_rows(index, where_null) {
+                return Ok(index);
             }
-            let index: pg_sys::Form_pg_index = pg_sys::GETSTRUCT(tuple).cast();
-            let keys = (*index).indkey.values.as_ptr();
-            let is_it = (*index).indisvalid
-                && (*index).indnkeyatts as usize == wanted.len()
-                && (0..wanted.len()).all(|place| i32::from(*keys.add(place)) == wanted[place]);
-            pg_sys::ReleaseSysCache(tuple);
-            is_it
-        });
-        let columns = || columns.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>();
-        found.ok_or_else(|| Error::NoIndex { columns: columns().join(", ") })
+            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+        }
+        let names: Vec<_> = wanted.columns.iter().map(|name| name.to_string_lossy()).collect();
+        Err(Error::NoIndex { columns: names.join(", ") })
+    }
+}
+
+/// Whether an index can be read, and is one of just these columns.
+unsafe fn is_on(index: pg_sys::Oid, columns: &[i32]) -> bool {
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::INDEXRELID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, index.into());
+        if tuple.is_null() {
+            return false;
+        }
+        let index: pg_sys::Form_pg_index = pg_sys::GETSTRUCT(tuple).cast();
+        let keys = (*index).indkey.values.as_ptr();
+        let is_on = (*index).indisvalid
+            && (*index).indnkeyatts as usize == columns.len()
+            && (0..columns.len()).all(|place| i32::from(*keys.add(place)) == columns[place]);
+        pg_sys::ReleaseSysCache(tuple);
+        is_on
+    }
+}
+
+/// Whether an index holds all rows, or just those in which the column is NULL.
+unsafe fn holds_rows(index: pg_sys::Relation, where_null: Option<i32>) -> bool {
+    unsafe {
+        let conditions = PgList::<pg_sys::Node>::from_pg(pg_sys::RelationGetIndexPredicate(index));
+        let Some(column) = where_null else { return conditions.is_empty() };
+        let condition = conditions.get_ptr(0).filter(|_| conditions.len() == 1);
+        condition.is_some_and(|node| {
+            let test: *mut pg_sys::NullTest = node.cast();
+            is_a(node, pg_sys::NodeTag::T_NullTest)
+                && (*test).nulltesttype == pg_sys::NullTestType::IS_NULL
+                && is_a((*test).arg.cast(), pg_sys::NodeTag::T_Var)
+                && i32::from((*(*test).arg.cast::<pg_sys::Var>()).varattno) == column
+        })
     }
 }
 

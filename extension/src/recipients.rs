@@ -3,7 +3,10 @@
 use pgrx::pg_sys;
 
 use crate::error::Error;
-use crate::index::{key, Indexed};
+use crate::index::{key, IndexOn, Indexed};
+
+const USER: IndexOn = IndexOn { method: pg_sys::HASH_AM_OID, ..IndexOn::ordered(&[c"user_id"]) };
+const RECIPIENT: IndexOn = IndexOn::ordered(&[c"recipient_id"]);
 
 pub struct Recipients {
     rows: Indexed,
@@ -25,7 +28,7 @@ pub struct Recipient<'a> {
 impl Recipients {
     pub fn open(table: pg_sys::Oid) -> Result<Self, Error> {
         // SAFETY: the functions that look for addresses are called by queries.
-        let rows = unsafe { Indexed::open(table, &[c"user_id"]) }?;
+        let rows = unsafe { Indexed::open(table, &USER) }?;
         let (user_id, channel) = (rows.column(c"user_id")?, rows.column(c"channel")?);
         let (recipient_id, address) = (rows.column(c"recipient_id")?, rows.column(c"address")?);
         let disabled_at = rows.column(c"disabled_at")?;
@@ -78,7 +81,7 @@ pub struct Secrets {
 impl Secrets {
     pub fn open(table: pg_sys::Oid) -> Result<Self, Error> {
         // SAFETY: as above.
-        let rows = unsafe { Indexed::open(table, &[c"recipient_id"]) }?;
+        let rows = unsafe { Indexed::open(table, &RECIPIENT) }?;
         let secrets = rows.column(c"secrets")?;
         Ok(Self { rows, secrets })
     }

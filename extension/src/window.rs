@@ -4,8 +4,10 @@ use pgrx::datum::Array;
 use pgrx::pg_sys;
 
 use crate::error::Error;
-use crate::index::{key, Bound, Found, Indexed};
+use crate::index::{key, Bound, Found, IndexOn, Indexed};
 use crate::snapshot::Range;
+
+const QUEUE: IndexOn = IndexOn::ordered(&[c"lane", c"xid", c"message_id"]);
 
 /// Rows of a lane whose positions lie in one of these ranges, which come in ascending order, and are not behind `upto`.
 pub struct Window {
@@ -87,7 +89,7 @@ impl<T> BySlot<T> {
 impl Slot {
     fn open(partition: pg_sys::Oid) -> Result<Self, Error> {
         // SAFETY: the functions that walk are called by queries.
-        let rows = unsafe { Indexed::open(partition, &[c"lane", c"xid", c"message_id"]) }?;
+        let rows = unsafe { Indexed::open(partition, &QUEUE) }?;
         let (xid, message_id) = (rows.column(c"xid")?, rows.column(c"message_id")?);
         Ok(Self { rows, xid, message_id, next: None })
     }

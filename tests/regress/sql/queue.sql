@@ -11,6 +11,7 @@
 --   10. claim_batch and its kin need READ COMMITTED.
 --   11. A cursor that has seen the future is an error, not an empty queue.
 --   12. A copy claims nothing, says why, and goes on after confirm_cluster().
+--   13. Indexes that somebody else has made of the same columns are not read in the place of its own.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 INSERT INTO policies (name, lane, daily_limit, dedup_window) VALUES ('fast', 'high', NULL, '0'), ('plain', 'normal', NULL, '0'), ('slow', 'low', NULL, '0');
@@ -233,3 +234,23 @@ SELECT pg_temp.claim();
 SELECT pg_temp.claim();
 SELECT pg_temp.claim();
 SELECT count(DISTINCT install_id) AS installations, count(*), count(DISTINCT delivery_key) FROM outbox;
+
+-- 13
+SELECT pg_temp.drain() > 0 AS drained;
+INSERT INTO recipients (user_id, channel, address) SELECT user_id, 'email', user_id || '@example.com' FROM unnest('{x1,x2,x3}'::text[]) user_id;
+CREATE INDEX ON recipients (user_id);
+SELECT format('CREATE INDEX ON outbox_%s (lane, xid, message_id) WHERE user_id IS NULL', slot), format('CREATE INDEX ON outbox_%s (lane, xid DESC, message_id DESC)', slot),
+       format('CREATE INDEX ON claims_%s (lane, claim_id)', slot), format('CREATE INDEX ON claims_%s (lane, claim_id) WHERE expires_at IS NULL', slot)
+FROM generate_series(0, 2) slot \gexec
+REINDEX INDEX CONCURRENTLY recipients_user;
+SELECT format('REINDEX INDEX CONCURRENTLY %s', inhrelid::regclass) FROM pg_inherits WHERE inhparent IN ('outbox_queue'::regclass, 'claims_cursor'::regclass) ORDER BY 1 \gexec
+SELECT count(deliver_alert(jsonb_build_object('id', 'x' || n, 'channels', '["email"]'::jsonb, 'priority', 'plain', 'expires_at', clock_timestamp() + interval '1 hour'), 'x' || n, 'm'))
+FROM generate_series(1, 3) n;
+SELECT pg_temp.claim(1), pg_temp.claim(1);
+UPDATE claims SET lease_until = clock_timestamp() - interval '1 second' WHERE claim_id IN (SELECT claim_id FROM claimed WHERE alert_id LIKE 'x_');
+SELECT setval('leases_searched_at', 1);
+SELECT pg_temp.claim(1) AS taken_over;
+SELECT pg_temp.claim(1) AS taken_over;
+SELECT pg_temp.claim(1) AS the_last;
+SELECT pg_temp.claim(1) AS nothing;
+SELECT alert_id, recipients -> 'email' -> 0 ->> 'address' AS address FROM claimed WHERE alert_id LIKE 'x_' ORDER BY n;

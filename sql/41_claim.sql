@@ -36,7 +36,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION _newest_claim(lane smallint, partitions regclass[] DEFAULT ARRAY['pgalert.claims_0'::regclass, 'pgalert.claims_1', 'pgalert.claims_2']) RETURNS claims
+CREATE FUNCTION _newest_claim(lane smallint) RETURNS claims
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', '_newest_claim_wrapper';
 
 -- The newest claim of a lane that is no take-over: behind it nothing has been claimed. Before the first claim, a window
@@ -96,9 +96,7 @@ COMMENT ON TYPE claim_end IS 'How far a claim reaches, and what of its messages 
 
 -- Of the messages of a window, behind `after`, up to max_messages. Where some users have many addresses, these count among a message's
 -- bytes: each with some 100 around it. In Rust: a claim that finds nothing does nothing else, and a plan takes many times as long.
-CREATE FUNCTION _claim_end(lane smallint, lo text, hi text, after_xid xid8, after_id bigint, max_messages integer,
-  partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
-  many_addresses regclass DEFAULT 'pgalert.many_addresses', recipients regclass DEFAULT 'pgalert.recipients') RETURNS record
+CREATE FUNCTION _claim_end(lane smallint, lo text, hi text, after_xid xid8, after_id bigint, max_messages integer) RETURNS record
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_claim_end_wrapper';
 
 -- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.
@@ -248,9 +246,7 @@ $$;
 -- told_channels: of messages, side by side) and the addresses of their users, {channel: [{"recipient_id", "address", "secrets"?}, …]}: for the
 -- channels owed and, on some of them, only the recipients owed. In Rust, since to join three tables for each message costs several times as much.
 CREATE FUNCTION _claimed(of_claim bigint, lane smallint, lo text, hi text, after_xid xid8, after_id bigint, upto_xid xid8, upto_id bigint, messages integer,
-  first_slot smallint, last_slot smallint, finished bigint[], told_of bigint[], told_channels text[],
-  partitions regclass[] DEFAULT ARRAY['pgalert.outbox_0'::regclass, 'pgalert.outbox_1', 'pgalert.outbox_2'],
-  recipients_table regclass DEFAULT 'pgalert.recipients', secrets_table regclass DEFAULT 'pgalert.recipient_secrets')
+  first_slot smallint, last_slot smallint, finished bigint[], told_of bigint[], told_channels text[])
 RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id text, user_id text, alert_name text, message text,
                priority text, channels text[], recipients jsonb, alert_data jsonb, attempt integer, dlq_id uuid,
                enqueued_at timestamptz, traceparent text)

@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use pgrx::datum::{Array, IntoDatum};
+use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, FromDatum};
@@ -10,6 +10,7 @@ use pgrx::{pg_extern, FromDatum};
 use crate::claim_end::{ClaimEnd, Waiting};
 use crate::error::Error;
 use crate::index::{key, Found, IndexOn, Indexed};
+use crate::installed;
 use crate::recipients::{self, Recipients};
 use crate::row::{Row, RowType};
 use crate::sequence;
@@ -23,21 +24,13 @@ const CURSOR: IndexOn =
 
 /// Declared in `sql/41_claim.sql`.
 #[pg_extern(sql = false)]
-fn _newest_claim(
-    lane: i16,
-    partitions: Array<pg_sys::Oid>,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<Option<Row>, ErrorReport> {
-    Ok(newest_claim(lane, &partitions, fcinfo)?)
+fn _newest_claim(lane: i16, fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Row>, ErrorReport> {
+    Ok(newest_claim(lane, fcinfo)?)
 }
 
-fn newest_claim(
-    lane: i16,
-    partitions: &Array<pg_sys::Oid>,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<Option<Row>, Error> {
+fn newest_claim(lane: i16, fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<Row>, Error> {
     let mut newest: Option<(i64, Indexed, Found)> = None;
-    for partition in partitions.iter().flatten() {
+    for partition in installed::here().claims {
         // SAFETY: this function is called by queries.
         let mut claims = unsafe { Indexed::open(partition, &CURSOR) }?.backwards();
         let claim_id = claims.column(c"claim_id")?;
@@ -110,7 +103,6 @@ impl Places {
 
 /// Declared in `sql/41_claim.sql`.
 #[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments)]
 fn _claim_end(
     lane: i16,
     lo: &str,
@@ -118,20 +110,18 @@ fn _claim_end(
     after_xid: Xid8,
     after_id: i64,
     max_messages: i32,
-    partitions: Array<pg_sys::Oid>,
-    many_addresses: pg_sys::Oid,
-    recipients: pg_sys::Oid,
 ) -> Result<Row, ErrorReport> {
+    let here = installed::here();
     let after = (after_xid.0, after_id);
     let ranges = snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, after);
-    let window = Window { lane, ranges, upto: (u64::MAX, i64::MAX), ids: (0, i64::MAX) };
+    let window = Window { lane, ranges, upto: (u64::MAX, i64::MAX) };
     let mut end = ClaimEnd::default();
-    let mut addresses = match sequence::last_value(many_addresses) {
-        Some(_) => Some(Recipients::open(recipients)?),
+    let mut addresses = match sequence::last_value(here.many_addresses) {
+        Some(_) => Some(Recipients::open(here.recipients)?),
         None => None,
     };
     let mut places = BySlot::new(Places::of);
-    window.walk(&partitions, (0, 2), |rows, row, slot, position| {
+    window.walk(here.outbox, (0, 2), |rows, row, slot, position| {
         let place = places.of(rows, slot)?;
         let bytes = row.get(place.bytes).map_or(0, |bytes| bytes.value() as i32);
         let more = match &mut addresses {

@@ -10,6 +10,7 @@ use pgrx::{direct_function_call, pg_extern, pg_sys};
 use crate::columns::Column;
 use crate::error::Error;
 use crate::index::{Found, Indexed};
+use crate::installed;
 use crate::new_jsonb::jsonb_can_be;
 use crate::number;
 use crate::reached::{Address, Addresses};
@@ -47,16 +48,13 @@ fn _claimed(
     finished: Array<i64>,
     told_of: Array<i64>,
     told_channels: Array<&str>,
-    partitions: Array<pg_sys::Oid>,
-    recipients: pg_sys::Oid,
-    secrets: pg_sys::Oid,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<Rows<COLUMNS>, ErrorReport> {
     // SAFETY: the function is declared to return a set of so many columns.
     let mut rows = unsafe { Rows::new(fcinfo) };
     let after = (after_xid.0, after_id);
     let ranges = snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, after);
-    let window = Window { lane, ranges, upto: (upto_xid.0, upto_id), ids: (0, i64::MAX) };
+    let window = Window { lane, ranges, upto: (upto_xid.0, upto_id) };
     let told = Told {
         finished: finished.iter().flatten().collect(),
         channels: told_of
@@ -65,14 +63,17 @@ fn _claimed(
             .filter_map(|(id, channel)| id.zip(channel.map(str::as_bytes)))
             .collect(),
     };
-    let mut reach =
-        Reach { recipients: Recipients::open(recipients)?, secrets: Secrets::open(secrets)? };
+    let here = installed::here();
+    let mut reach = Reach {
+        recipients: Recipients::open(here.recipients)?,
+        secrets: Secrets::open(here.recipient_secrets)?,
+    };
     let mut memory = PgMemoryContexts::new("message of a claim");
     let mut places = BySlot::new(Places::of);
     let mut channels = Channels::default();
     let mut left = messages;
     window.walk(
-        &partitions,
+        here.outbox,
         (first_slot, last_slot),
         |partition, row, slot, (_, message_id)| {
             left -= 1;

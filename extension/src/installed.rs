@@ -1,4 +1,4 @@
-//! What firing writes of this installation, by its OIDs. They are looked up at first use in a session, and again when a table has changed.
+//! What firings and claims read and write of this installation, by its OIDs. They are looked up at first use in a session, and again when a table has changed.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -26,6 +26,11 @@ pub struct Installed {
     /// Partitions, by slot.
     pub outbox: [pg_sys::Oid; 3],
     pub outbox_slot: pg_sys::Oid,
+    /// Partitions, by slot.
+    pub claims: [pg_sys::Oid; 3],
+    pub many_addresses: pg_sys::Oid,
+    pub recipients: pg_sys::Oid,
+    pub recipient_secrets: pg_sys::Oid,
     pub message_id: pg_sys::Oid,
     /// The row type.
     pub fired_alert: pg_sys::Oid,
@@ -98,6 +103,10 @@ unsafe fn look_up() -> Installed {
             notification_id: relation(c"notifications_notification_id_seq"),
             outbox: [c"outbox_0", c"outbox_1", c"outbox_2"].map(relation),
             outbox_slot: relation(c"outbox_slot"),
+            claims: [c"claims_0", c"claims_1", c"claims_2"].map(relation),
+            many_addresses: relation(c"many_addresses"),
+            recipients: relation(c"recipients"),
+            recipient_secrets: relation(c"recipient_secrets"),
             message_id: relation(c"message_id"),
             fired_alert: pg_sys::get_rel_type_id(relation(c"fired_alert")),
         }

@@ -1,6 +1,5 @@
 //! Messages of a lane that lie in a window of snapshots, in order: the slots of the outbox are walked side by side.
 
-use pgrx::datum::Array;
 use pgrx::pg_sys;
 
 use crate::error::Error;
@@ -14,8 +13,6 @@ pub struct Window {
     pub lane: i16,
     pub ranges: Vec<Range>,
     pub upto: (u64, i64),
-    /// Of rows whose id does not lie between these only the index is read.
-    pub ids: (i64, i64),
 }
 
 /// A slot of the outbox.
@@ -31,12 +28,12 @@ impl Window {
     /// one from the first to the last.
     pub fn walk(
         &self,
-        partitions: &Array<pg_sys::Oid>,
+        partitions: [pg_sys::Oid; 3],
         (first, last): (i16, i16),
         mut tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let mut slots = Vec::with_capacity(3);
-        for (number, partition) in (0..).zip(partitions.iter().flatten()) {
+        for (number, partition) in (0..).zip(partitions) {
             if (first..=last).contains(&number) {
                 slots.push((number, Slot::open(partition)?));
             }
@@ -100,18 +97,8 @@ impl Slot {
         let mut upto = Bound::new(pg_sys::BTLessEqualStrategyNumber, last);
         let equal = pg_sys::BTEqualStrategyNumber;
         let none = pg_sys::InvalidOid;
-        let mut keys = vec![
-            key(1, equal, pg_sys::F_INT2EQ, none, window.lane.into()),
-            after.key(),
-            upto.key(),
-        ];
-        if window.ids != (0, i64::MAX) {
-            let (first, last) = window.ids;
-            let (from, to) =
-                (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::BTLessEqualStrategyNumber);
-            keys.push(key(3, from, pg_sys::F_INT8GE, none, first.into()));
-            keys.push(key(3, to, pg_sys::F_INT8LE, none, last.into()));
-        }
+        let mut keys =
+            [key(1, equal, pg_sys::F_INT2EQ, none, window.lane.into()), after.key(), upto.key()];
         // SAFETY: these are the types of the index's columns.
         unsafe { self.rows.seek(&mut keys, [Some(after), Some(upto)]) };
         self.advance();

@@ -18,10 +18,6 @@ CREATE FUNCTION _day_end(at timestamptz, zone text) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$ SELECT ((at AT TIME ZONE zone)::date + 1)::timestamp AT TIME ZONE zone $$;
 
-CREATE FUNCTION _outbox_slot() RETURNS smallint
-LANGUAGE sql VOLATILE
-AS $$ SELECT coalesce(pg_sequence_last_value('pgalert.outbox_slot'), 0)::smallint $$;
-
 -- What is set that a firing needs to know.
 CREATE FUNCTION _delivery_context(priority text,
   OUT day text, OUT day_end timestamptz, OUT lane smallint, OUT dedup_window interval, OUT daily_limit integer)

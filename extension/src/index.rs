@@ -7,6 +7,7 @@ use std::ptr;
 use pgrx::{is_a, pg_sys, PgList};
 
 use crate::error::Error;
+use crate::owner;
 
 /// Which of a table's indexes is meant: others may be of the same columns, but not hold all rows, or not in this order.
 pub struct IndexOn {
@@ -46,7 +47,7 @@ impl Indexed {
     pub unsafe fn open(oid: pg_sys::Oid, wanted: &IndexOn) -> Result<Self, Error> {
         unsafe {
             let table = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
-            check_privilege(table);
+            owner::check_privilege(table, pg_sys::ACL_SELECT);
             let index = open_index(table, wanted)?;
             let row = pg_sys::table_slot_create(table, ptr::null_mut());
             let direction = pg_sys::ScanDirection::ForwardScanDirection;
@@ -221,18 +222,6 @@ unsafe fn holds_rows(index: pg_sys::Relation, where_null: Option<i32>) -> bool {
                 && is_a((*test).arg.cast(), pg_sys::NodeTag::T_Var)
                 && i32::from((*(*test).arg.cast::<pg_sys::Var>()).varattno) == column
         })
-    }
-}
-
-/// Its functions are their owner's alone; this is the second lock.
-unsafe fn check_privilege(table: pg_sys::Relation) {
-    unsafe {
-        let select = pg_sys::ACL_SELECT as pg_sys::AclMode;
-        let may = pg_sys::pg_class_aclcheck((*table).rd_id, pg_sys::GetUserId(), select);
-        if may != pg_sys::AclResult::ACLCHECK_OK {
-            let kind = pg_sys::ObjectType::OBJECT_TABLE;
-            pg_sys::aclcheck_error(may, kind, (*(*table).rd_rel).relname.data.as_ptr());
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use pgrx::memcxt::PgMemoryContexts;
 use pgrx::{pg_sys, PgList};
 
 use crate::error::Error;
+use crate::owner;
 
 /// A table that rows are inserted into. An error leaves what is open here to the end of the transaction.
 pub struct Target {
@@ -68,7 +69,7 @@ impl Target {
             pg_sys::PreventCommandIfReadOnly(c"INSERT".as_ptr());
             pg_sys::PreventCommandIfParallelMode(c"INSERT".as_ptr());
             let table = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
-            check_privilege(table);
+            owner::check_privilege(table, pg_sys::ACL_INSERT);
             let result: *mut pg_sys::ResultRelInfo =
                 pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
             pg_sys::InitResultRelInfo(result, table, 0, ptr::null_mut(), 0);
@@ -396,21 +397,5 @@ unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: usize) -> pg_sys::Form
         #[cfg(not(feature = "pg18"))]
         let attribute = (*descriptor).attrs.as_mut_ptr().add(place);
         attribute
-    }
-}
-
-unsafe fn name_of<'a>(table: pg_sys::Relation) -> &'a CStr {
-    unsafe { CStr::from_ptr((*(*table).rd_rel).relname.data.as_ptr()) }
-}
-
-/// Its functions are their owner's alone; this is the second lock.
-unsafe fn check_privilege(table: pg_sys::Relation) {
-    unsafe {
-        let insert = pg_sys::ACL_INSERT as pg_sys::AclMode;
-        let may = pg_sys::pg_class_aclcheck((*table).rd_id, pg_sys::GetUserId(), insert);
-        if may != pg_sys::AclResult::ACLCHECK_OK {
-            let kind = pg_sys::ObjectType::OBJECT_TABLE;
-            pg_sys::aclcheck_error(may, kind, name_of(table).as_ptr());
-        }
     }
 }

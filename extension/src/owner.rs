@@ -1,4 +1,4 @@
-//! With the rights of another role, as a SECURITY DEFINER function has those of its owner.
+//! Rights where no plan asks for them: those of a table's owner, as a SECURITY DEFINER function has them, and those of who calls.
 
 use pgrx::pg_sys;
 
@@ -24,4 +24,18 @@ pub fn acting<T>(owner: pg_sys::Oid, act: impl FnOnce() -> T) -> T {
         pg_sys::SetUserIdAndSecContext(owner, context);
     }
     act()
+}
+
+/// Functions that read or write tables without a plan are their owner's alone; this is the second lock.
+///
+/// SAFETY: the table is open.
+pub unsafe fn check_privilege(table: pg_sys::Relation, right: u32) {
+    unsafe {
+        let right = right as pg_sys::AclMode;
+        let may = pg_sys::pg_class_aclcheck((*table).rd_id, pg_sys::GetUserId(), right);
+        if may != pg_sys::AclResult::ACLCHECK_OK {
+            let name = (*(*table).rd_rel).relname.data.as_ptr();
+            pg_sys::aclcheck_error(may, pg_sys::ObjectType::OBJECT_TABLE, name);
+        }
+    }
 }

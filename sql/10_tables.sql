@@ -62,10 +62,10 @@ CREATE TABLE policies (
   retry_schedule interval[] NOT NULL DEFAULT '{5 minutes,30 minutes,2 hours,12 hours,24 hours}'
                  CHECK (array_position(retry_schedule, NULL) IS NULL AND coalesce(array_ndims(retry_schedule), 1) = 1
                         AND coalesce(array_length(retry_schedule, 1), 0) <= 50
-                        AND interval '0' < ALL (retry_schedule) AND interval '1 year' >= ALL (retry_schedule)
+                        AND interval '0' < ALL (retry_schedule) AND interval '366 days' >= ALL (retry_schedule)
                         AND retry_delay(50, retry_schedule) IS NULL),  -- raises where a delay has a negative part
   jitter         double precision NOT NULL DEFAULT 0 CHECK (jitter BETWEEN 0 AND 1),
-  dedup_window   interval NOT NULL DEFAULT '24 hours' CHECK (dedup_window BETWEEN '0' AND '1 year'),
+  dedup_window   interval NOT NULL DEFAULT '24 hours' CHECK (dedup_window BETWEEN '0' AND '366 days'),
   daily_limit    integer DEFAULT 1 CHECK (daily_limit BETWEEN 1 AND 64)
 );
 COMMENT ON TABLE policies IS 'Delivery policies, named by an alert''s "priority". Rows here add to or replace the built-in high, normal and low (see all_policies).';

@@ -66,9 +66,9 @@ CREATE FUNCTION _check_window(dedup_window interval) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 AS $$
 BEGIN
-  IF dedup_window NOT BETWEEN '0' AND '1 year' THEN
+  IF dedup_window NOT BETWEEN '0' AND '366 days' THEN
     RAISE EXCEPTION 'dedup_window is out of range' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = format('It is %s.', dedup_window), HINT = 'Give an interval from 0 (no content deduplication) to 1 year.';
+      DETAIL = format('It is %s.', dedup_window), HINT = 'Give an interval from 0 (no content deduplication) to 366 days.';
   END IF;
 END
 $$;
@@ -123,7 +123,7 @@ $$;
 CREATE FUNCTION deliver_alert(alert jsonb, user_id text, message text, dedup_window interval DEFAULT NULL,
                               traceparent text DEFAULT NULL) RETURNS text
 LANGUAGE c VOLATILE COST 100 AS 'MODULE_PATHNAME', 'deliver_alert_wrapper';
-COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 1 year) replaces the policy''s. traceparent is kept for the spans of its sends; one that is not of W3C''s form is dropped, and the alert accepted. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';
+COMMENT ON FUNCTION deliver_alert(jsonb, text, text, interval, text) IS 'Fires an alert {"id", "name", "condition", "channels", "priority", "dedup_key", "expires_at", ...} or to_jsonb(row) for a user, in the caller''s transaction. Returns delivered (in-app only), queued, duplicate, capped, expired or no_channels. dedup_window (0 to 366 days) replaces the policy''s. traceparent is kept for the spans of its sends; one that is not of W3C''s form is dropped, and the alert accepted. Raises 22023, 22001, 54000 for what cannot be an alert, 42704 for an unknown channel or policy. Waits for a transaction that has fired the same and not ended.';
 
 -- held: its keys were asked for, and one of them is held.
 CREATE FUNCTION _deliver_in_full(fired fired_alert, held boolean) RETURNS text

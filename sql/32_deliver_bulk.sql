@@ -49,7 +49,7 @@ BEGIN
   SELECT array_agg(ROW(f.ordinality, f.ended, f.message_key, f.alert_id, f.alert_name, f.user_id, f.message, f.priority, f.lane, f.channels,
                        f.content_hash, f.key, f.until, f.traceparent, f.alert_data)::firing),
          array_agg(f.ended IS NULL), array_agg(f.message_key), array_agg(f.key),
-         array_agg(CASE WHEN f.key IS NOT NULL THEN at + least(f.keep_for, '1 year') END), array_agg(f.daily_limit), bool_or('inapp' = ANY (f.channels)),
+         array_agg(CASE WHEN f.key IS NOT NULL THEN at + least(f.keep_for, '366 days') END), array_agg(f.daily_limit), bool_or('inapp' = ANY (f.channels)),
          array_agg(f.user_id), array_agg(f.alert_id), bool_and(f.builtin), bool_or(f.dedup_window IS NOT NULL)
   INTO call.each, call.asked, call.message_keys, call.content_keys, call.content_until, call.daily_limits, call.in_app, user_ids, alert_ids, builtin, windows
   FROM (SELECT e.*, CASE WHEN e.keep_for > '0' THEN e.content_key END AS key,

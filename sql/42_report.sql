@@ -181,11 +181,18 @@ BEGIN
 END
 $$;
 
+-- When a letter is due: what expires before its retry ends then.
+CREATE FUNCTION _due_by(retry_at timestamptz, expires_at timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT CASE WHEN retry_at IS NOT NULL THEN least(retry_at, expires_at) END $$;
+
 -- What became of finished messages of which some channel was not reached, and of retries: failures are logged, and the
 -- channels still owed become dead letters, one for each fate (waiting, permanent, expired), or go back into the one retried.
 CREATE FUNCTION _settle(claim claims, messages bigint[], outcomes jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+  settled_at CONSTANT timestamptz := clock_timestamp();  -- first the failure, then what became of its letter
 BEGIN
   -- With the other letters of their alerts: of two reports that end them at once, the later sees that the keys are nobody's.
   PERFORM FROM alert_dlq d
@@ -211,22 +218,24 @@ BEGIN
     JOIN message m ON _is_of(o.delivery_key, o.message_id, m.delivery_key, m.message_id) AND o.channel = ANY (m.channels)
     ORDER BY m.message_id, o.channel, o.recipient_id, o.outcome = 'delivered'  -- of two that contradict, the one that is tried again
   ), failure AS (
-    INSERT INTO delivery_failures (delivery_key, dlq_id, alert_id, user_id, channel, recipient_id, attempt, outcome, error_class, error, host, duration_ms)
-    SELECT m.delivery_key, m.dlq_id, m.alert_id, m.user_id, o.channel, o.recipient_id, m.attempt, o.outcome, o.error_class, o.error, o.host, o.duration_ms
+    INSERT INTO delivery_failures (failed_at, delivery_key, dlq_id, alert_id, user_id, channel, recipient_id, attempt, outcome, error_class, error, host, duration_ms)
+    SELECT settled_at, m.delivery_key, m.dlq_id, m.alert_id, m.user_id, o.channel, o.recipient_id, m.attempt, o.outcome, o.error_class, o.error, o.host, o.duration_ms
     FROM outcome o JOIN message m USING (message_id) WHERE o.outcome <> 'delivered'
     RETURNING nextval(_counter(outcome))
   ), owed AS MATERIALIZED (
     SELECT c.message_id, c.fate, array_agg(c.channel ORDER BY c.channel) AS channels,
-           jsonb_object_agg(c.channel, c.recipients) FILTER (WHERE c.recipients IS NOT NULL) AS owed_recipients,
+           jsonb_object_agg(c.channel, coalesce(c.recipients, m.owed_recipients -> c.channel))
+             FILTER (WHERE coalesce(c.recipients, m.owed_recipients -> c.channel) IS NOT NULL) AS owed_recipients,
            bool_or(c.failed) AS failed, max(c.retry_after) AS retry_after,
            left(string_agg(c.channel || ': ' || c.error, '; ' ORDER BY c.channel), 4000) AS error_message, min(c.error_class) AS error_class, min(c.host) AS host
     FROM (SELECT o.message_id, o.fate, o.channel, jsonb_agg(o.recipient_id) FILTER (WHERE o.recipient_id IS NOT NULL) AS recipients,
                  bool_or(o.outcome = 'failed') AS failed, max(o.retry_after) AS retry_after,
                  string_agg(DISTINCT o.error, ', ') AS error, min(o.error_class) AS error_class, min(o.host) AS host
           FROM outcome o WHERE o.outcome <> 'delivered' GROUP BY o.message_id, o.fate, o.channel) AS c
+    JOIN message m USING (message_id)
     GROUP BY c.message_id, c.fate
   ), counted AS MATERIALIZED (
-    SELECT o.*, m.dlq_id, p.retry_schedule, p.jitter, coalesce(d.deferrals, 0) AS deferrals, d.deferred_since,
+    SELECT o.*, m.dlq_id, m.expires_at, p.retry_schedule, p.jitter, coalesce(d.deferrals, 0) AS deferrals, d.deferred_since,
            -- the letter that was retried goes on with what waits; another fate beside it becomes a letter of its own
            m.dlq_id IS NOT NULL AND (o.fate = 'waiting' OR NOT EXISTS (SELECT FROM owed w WHERE w.message_id = o.message_id AND w.fate = 'waiting')) AS goes_on,
            o.failed OR coalesce(d.deferred_since < clock_timestamp() - interval '48 hours', false) AS counts,
@@ -242,7 +251,8 @@ BEGIN
            CASE WHEN c.fate <> 'waiting' THEN c.fate
                 WHEN c.counts AND t.delay IS NULL THEN 'exhausted'
                 ELSE 'waiting' END AS state,
-           CASE WHEN c.fate = 'waiting' THEN clock_timestamp() + greatest(t.delay * (1 + CASE WHEN c.counts THEN c.jitter ELSE 0.2 END * random()), c.retry_after) END AS due
+           CASE WHEN c.fate = 'waiting' THEN
+             _due_by(clock_timestamp() + greatest(t.delay * (1 + CASE WHEN c.counts THEN c.jitter ELSE 0.2 END * random()), c.retry_after), c.expires_at) END AS due
     FROM counted c
     CROSS JOIN LATERAL (SELECT CASE WHEN c.counts THEN retry_delay(c.retry_count, c.retry_schedule)
                                     ELSE least(interval '30 seconds' * 2 ^ least(c.deferrals, 10), interval '15 minutes') END AS delay) AS t

@@ -6,7 +6,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 BEGIN
   PERFORM _check_text('worker', worker, 255);
-  IF breakers IS NULL OR jsonb_typeof(breakers) <> 'array' OR jsonb_path_exists(breakers, '$[*] ? (@.type() != "object")') THEN
+  IF breakers IS NULL OR jsonb_typeof(breakers) <> 'array' OR jsonb_path_exists(breakers, 'strict $[*] ? (@.type() != "object")') THEN
     RAISE EXCEPTION 'breakers must be a JSON array of objects' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('It is %s.', coalesce(left(breakers::text, 100), 'NULL')), HINT = 'Each element is {"channel": "...", "host": "...", "pause_s": 30}.';
   END IF;

@@ -22,6 +22,20 @@ BEGIN
 END
 $$;
 
+-- Of the recipients still owed, by channel, those that have an address. Where none has, the address was corrected: those that
+-- were added since it failed are owed then. The user's others have had the message.
+CREATE FUNCTION _owed_now(owed_recipients jsonb, of_user text, failed_at timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE
+AS $$
+  SELECT jsonb_object_agg(o.channel, coalesce(
+    (SELECT jsonb_agg(r.recipient_id ORDER BY r.recipient_id) FROM recipients r
+     WHERE r.user_id = of_user AND r.channel = o.channel AND r.disabled_at IS NULL AND o.ids @> to_jsonb(r.recipient_id)),
+    (SELECT jsonb_agg(r.recipient_id ORDER BY r.recipient_id) FROM recipients r
+     WHERE r.user_id = of_user AND r.channel = o.channel AND r.disabled_at IS NULL AND r.created_at > failed_at),
+    o.ids))
+  FROM jsonb_each(owed_recipients) AS o (channel, ids)
+$$;
+
 -- Puts letters that the caller has locked into the queue; with lift_expiry also those that have expired.
 CREATE FUNCTION _enqueue_letters(ids uuid[], lift_expiry boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
@@ -41,7 +55,7 @@ BEGIN
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
                       content_key, day_key, attempt, dlq_id, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
   SELECT s.last_value, coalesce(_lane_number(p.lane), 1), _install_id(), d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
-         d.owed_recipients, d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
+         _owed_now(d.owed_recipients, d.user_id, d.created_at), d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
          octet_length(d.alert_data::text),  -- not pg_column_size(), which is that of what is compressed
          d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
   FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority;
@@ -141,7 +155,7 @@ BEGIN
   END IF;
   SELECT retry_delay(letter.retry_count + 1, p.retry_schedule) INTO delay
   FROM all_policies p WHERE p.name IN (letter.priority, 'normal') ORDER BY p.name = letter.priority DESC LIMIT 1;
-  UPDATE alert_dlq d SET retry_count = d.retry_count + 1, last_retry_at = clock_timestamp(), next_retry_at = clock_timestamp() + delay,
+  UPDATE alert_dlq d SET retry_count = d.retry_count + 1, last_retry_at = clock_timestamp(), next_retry_at = _due_by(clock_timestamp() + delay, d.expires_at),
                          state = CASE WHEN delay IS NULL THEN 'exhausted' ELSE 'waiting' END
   WHERE d.id = dlq_id;
   PERFORM nextval(_counter('retries_failed'));
@@ -254,6 +268,7 @@ DECLARE
   alert    record;
   schedule interval[];
   owed     text[];
+  expires_at timestamptz;
   id       uuid;
 BEGIN
   SELECT * INTO alert FROM _foreign_alert(alert_id, alert_data);
@@ -268,11 +283,12 @@ BEGIN
       DETAIL = 'In-app alerts are delivered by deliver_alert() and do not fail.', HINT = 'Set "channels" or "notify_email" in alert_data.';
   END IF;
   SELECT p.retry_schedule INTO schedule FROM all_policies p WHERE p.name = alert.priority;
+  expires_at := _read_time('expires_at', alert_data ->> 'expires_at');
   INSERT INTO alert_dlq AS d (alert_id, user_id, alert_data, error_message, error_class, state, channels, next_retry_at, priority, content_hash,
                               delivery_key, content_key, created_at, accepted_at, expires_at)
   VALUES (push_to_dlq.alert_id, alert.user_id, push_to_dlq.alert_data, left(push_to_dlq.error_message, 4000), 'reported',
-          CASE WHEN retry_delay(0, schedule) IS NULL THEN 'exhausted' ELSE 'waiting' END, owed, started + retry_delay(0, schedule),
-          alert.priority, alert.content_hash, _message_key(), alert.content_key, started, started, _read_time('expires_at', push_to_dlq.alert_data ->> 'expires_at'))
+          CASE WHEN retry_delay(0, schedule) IS NULL THEN 'exhausted' ELSE 'waiting' END, owed,
+          _due_by(started + retry_delay(0, schedule), expires_at), alert.priority, alert.content_hash, _message_key(), alert.content_key, started, started, expires_at)
   RETURNING d.id INTO id;
   IF retry_delay(0, schedule) IS NULL THEN
     PERFORM nextval(_counter('exhausted'));

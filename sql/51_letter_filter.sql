@@ -144,6 +144,27 @@ EXCEPTION WHEN data_exception THEN
 END
 $$;
 
+-- A value of a cursor, which is of the last row seen.
+CREATE FUNCTION _seen_last(after jsonb, field text, type regtype) RETURNS text
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  value text;
+BEGIN
+  BEGIN
+    EXECUTE format('SELECT (%L::%s)::text', after ->> field, type) INTO value;
+  EXCEPTION WHEN data_exception THEN
+    NULL;  -- said below
+  END;
+  IF value IS NULL THEN
+    RAISE EXCEPTION 'after is no cursor' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('Its "%s" is %s.', field, coalesce(quote_literal(left(after ->> field, 100)), 'missing')),
+      HINT = 'Give the cursor of the last row seen, as it is listed, or NULL to begin.';
+  END IF;
+  RETURN value;
+END
+$$;
+
 -- The same letters at any later time: ages become times, and what comes, or is tried, after now is left out.
 CREATE FUNCTION _filter_of_now(filter jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE

@@ -7,7 +7,7 @@ DECLARE
   imported integer;
   named    text[];
 BEGIN
-  IF letters IS NULL OR jsonb_typeof(letters) <> 'array' OR jsonb_path_exists(letters, '$[*] ? (@.type() != "object")') THEN
+  IF letters IS NULL OR jsonb_typeof(letters) <> 'array' OR jsonb_path_exists(letters, 'strict $[*] ? (@.type() != "object")') THEN
     RAISE EXCEPTION 'letters must be an array of objects' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('It is %s.', coalesce(jsonb_typeof(letters), 'NULL')), HINT = 'A letter is to_jsonb() of a row of alert_dlq.';
   END IF;

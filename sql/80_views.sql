@@ -47,7 +47,7 @@ AS $$
            NULL AS detail, NULL::timestamptz AS next_retry_at, d.accepted_at
     FROM _deliveries_to($2, $1) d
     UNION ALL
-    SELECT l.created_at, 'dead letter: ' || l.state, l.delivery_key, l.retry_count + 1, l.channels, l.error_message, l.next_retry_at, l.accepted_at
+    SELECT coalesce(l.last_retry_at, l.created_at), 'dead letter: ' || l.state, l.delivery_key, l.retry_count + 1, l.channels, l.error_message, l.next_retry_at, l.accepted_at
     FROM alert_dlq l WHERE l.alert_id = $1 AND l.user_id IS NOT DISTINCT FROM $2
     UNION ALL
     SELECT o.enqueued_at, 'queued', o.delivery_key, o.attempt, o.channels, NULL, NULL, o.accepted_at

@@ -14,15 +14,16 @@ BEGIN
   CASE sort
     WHEN 'newest' THEN
       ordering := 'd.id DESC';
-      IF after IS NOT NULL THEN condition := condition || format(' AND d.id < %L::uuid', after ->> 'id'); END IF;
+      IF after IS NOT NULL THEN condition := condition || format(' AND d.id < %L::uuid', _seen_last(after, 'id', 'uuid')); END IF;
     WHEN 'oldest' THEN
       ordering := 'd.id';
-      IF after IS NOT NULL THEN condition := condition || format(' AND d.id > %L::uuid', after ->> 'id'); END IF;
+      IF after IS NOT NULL THEN condition := condition || format(' AND d.id > %L::uuid', _seen_last(after, 'id', 'uuid')); END IF;
     WHEN 'next_retry' THEN
       ordering := 'd.next_retry_at, d.id';
       condition := condition || ' AND d.state = ''waiting''';
       IF after IS NOT NULL THEN
-        condition := condition || format(' AND (d.next_retry_at, d.id) > (%L::timestamptz, %L::uuid)', after ->> 'next_retry_at', after ->> 'id');
+        condition := condition || format(' AND (d.next_retry_at, d.id) > (%L::timestamptz, %L::uuid)',
+                                         _seen_last(after, 'next_retry_at', 'timestamptz'), _seen_last(after, 'id', 'uuid'));
       END IF;
     ELSE
       RAISE EXCEPTION 'there is no order %', coalesce(quote_ident(left(sort, 50)), 'NULL') USING ERRCODE = 'invalid_parameter_value',

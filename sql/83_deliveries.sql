@@ -95,7 +95,7 @@ BEGIN
     END CASE;
   END LOOP;
   IF after IS NOT NULL THEN
-    among := among || format(' AND n.id %s %L::uuid', CASE direction WHEN 'ASC' THEN '>' ELSE '<' END, after ->> 'id');
+    among := among || format(' AND n.id %s %L::uuid', CASE direction WHEN 'ASC' THEN '>' ELSE '<' END, _seen_last(after, 'id', 'uuid'));
   END IF;
   RETURN QUERY EXECUTE format($sql$
     SELECT d.id, d.delivered_at, d.alert_id, d.user_id, d.delivery_methods, d.attempt, d.priority, d.accepted_at,

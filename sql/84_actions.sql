@@ -18,7 +18,7 @@ BEGIN
     END;
   END LOOP;
   IF after IS NOT NULL THEN
-    condition := condition || format(' AND o.id < %L::bigint', after ->> 'id');
+    condition := condition || format(' AND o.id < %L::bigint', _seen_last(after, 'id', 'bigint'));
   END IF;
   RETURN QUERY EXECUTE format($sql$
     SELECT o.id, o.at, o.operator, o.action, o.dlq_id, o.filter, o.letters, o.reason, o.detail, jsonb_build_object('id', o.id)

@@ -83,7 +83,8 @@ SELECT pg_temp.fire('c1', 'same', '{"priority": "often"}'), pg_temp.fire('c1', '
 SELECT pg_temp.fire('c3', 'no window', '{"priority": "always"}'), pg_temp.fire('c3', 'no window', '{"priority": "always"}') AS again,
        pg_temp.fire('c3', 'no window', '{"priority": "always"}', dedup_window => '1 hour') AS first_with_window,
        pg_temp.fire('c3', 'no window', '{"priority": "always"}', dedup_window => '1 hour') AS second_with_window,
-       pg_temp.fire('c3', 'no window', '{"priority": "often"}', dedup_window => '0') AS without_window;
+       pg_temp.fire('c3', 'no window', '{"priority": "often"}', dedup_window => '0') AS without_window,
+       pg_temp.fire('c3', 'of a year', '{"priority": "always"}', dedup_window => '365 days') AS of_a_year;
 SELECT pg_temp.fire('c4', 'hour', '{"priority": "short"}'), pg_temp.fire('c4', 'day', '{"priority": "often"}'),
        pg_temp.fire('c4', 'call', '{"priority": "often"}', dedup_window => '10 minutes');
 SELECT o.alert_data ->> 'message' AS window, k.content_until - o.accepted_at AS kept_for

@@ -48,7 +48,9 @@ SELECT count_matching('{}', 2), count_matching('{"user_id": "u1"}', 2);
 SELECT pg_temp.error_of(format('SELECT pgalert.count_matching(%L)', f)) FROM (VALUES (1, NULL), (2, '[]'), (3, '{"stat": "x"}'), (4, '{"state": "lost"}'), (5, '{"state": 1}'),
   (6, '{"state": ["waiting", null]}'), (7, '{"alert_id": ["a"]}'), (8, '{"ids": ["a"]}'), (9, '{"older_than": "soon"}'), (10, '{"created_before": "soon"}')) AS f (n, f) ORDER BY n;
 SELECT pg_temp.error_of(call) FROM (VALUES (1, $$SELECT pgalert.list_dead_letters('{}', 'biggest')$$), (2, $$SELECT pgalert.list_dead_letters('{}', NULL)$$), (3, $$SELECT pgalert.list_dead_letters('{}', 'newest', NULL, 0)$$),
-  (4, $$SELECT pgalert.list_dead_letters('{}', 'newest', '{"id": "x"}')$$), (5, $$SELECT pgalert.dead_letter(NULL)$$)) AS v (n, call) ORDER BY n;
+  (4, $$SELECT pgalert.list_dead_letters('{}', 'newest', '{"id": "x"}')$$), (5, $$SELECT pgalert.dead_letter(NULL)$$),
+  (6, $$SELECT pgalert.list_dead_letters('{}', 'next_retry', '{"id": "0198c8a0-0000-7000-8000-000000000000"}')$$), (7, $$SELECT pgalert.find_deliveries('{}', '{"id": 1}')$$),
+  (8, $$SELECT pgalert.list_actions('{}', '[]')$$)) AS v (n, call) ORDER BY n;
 SELECT alert_id, state, message, recipients #- '{0,recipient_id}' AS recipients, alert_data ->> 'name' AS name, host FROM dead_letter(pg_temp.letter('a1'));
 
 -- 2

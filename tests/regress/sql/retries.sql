@@ -10,7 +10,9 @@
 --    8. The functions known before: push_to_dlq, get_failed_alerts, increment_retry_count, remove_from_dlq,
 --       track_delivery, check_duplicate_delivery.
 --    9. alert_history tells it all, in order.
---   10. Retries of large alerts come in claims of 8 MB, too; what a table has compressed is not taken for a small one.
+--   10. What expires before its next retry ends when it expires, and gives its keys back.
+--   11. A retry goes to the address that has replaced the one at fault, not to those that were reached.
+--   12. Retries of large alerts come in claims of 8 MB, too; what a table has compressed is not taken for a small one.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 \i :srcdir/include/published.sql
@@ -234,6 +236,51 @@ SELECT bool_and(at >= previous) AS in_order FROM (SELECT at, lag(at) OVER () AS 
 SELECT count(*) FROM alert_history('c', 'u2');
 
 -- 10
+SELECT pg_temp.fire('k1', '["email"]', jsonb_build_object('expires_at', clock_timestamp() + interval '2 minutes'));
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('k1', '{"email": "failed"}');
+SELECT pg_temp.fire('k1') AS again, next_retry_at = expires_at AS due_when_it_expires FROM alert_dlq WHERE alert_id = 'k1';
+UPDATE alert_dlq SET expires_at = clock_timestamp(), next_retry_at = clock_timestamp() WHERE alert_id = 'k1';
+SELECT schedule_retries();
+SELECT pg_temp.fire('k1') AS again, state, next_retry_at FROM alert_dlq WHERE alert_id = 'k1';
+SELECT pg_temp.claim();
+SELECT pg_temp.answer('k1', '{"email": "failed"}');
+UPDATE alert_dlq SET expires_at = clock_timestamp() + interval '3 minutes' WHERE alert_id = 'k1' AND state = 'waiting';
+SELECT increment_retry_count(id) AS count FROM alert_dlq WHERE alert_id = 'k1' AND state = 'waiting';
+SELECT state, next_retry_at = expires_at AS due_when_it_expires FROM alert_dlq WHERE alert_id = 'k1' ORDER BY created_at;
+SELECT push_to_dlq('k2', jsonb_build_object('user_id', 'u1', 'channels', '["email"]'::jsonb, 'expires_at', clock_timestamp() + interval '4 minutes'), 'e') IS NOT NULL AS pushed;
+SELECT state, next_retry_at = expires_at AS due_when_it_expires FROM alert_dlq WHERE alert_id = 'k2';
+
+-- 11
+SELECT add_recipient('u2', 'email', 'right@x') AS right_one, add_recipient('u2', 'email', 'wrong@x') AS wrong_one \gset
+CREATE FUNCTION pg_temp.addresses() RETURNS text LANGUAGE sql AS $$
+  SELECT string_agg(a ->> 'address', ' ' ORDER BY a ->> 'address')
+  FROM (SELECT recipients FROM claimed WHERE alert_id = 'l1' ORDER BY n DESC LIMIT 1) AS last CROSS JOIN jsonb_array_elements(recipients -> 'email') a
+$$;
+SELECT deliver_alert('{"id": "l1", "channels": ["email"], "priority": "plain"}', 'u2', 'm');
+SELECT pg_temp.claim() AS claimed;
+SELECT pg_temp.addresses(), pg_temp.answer('l1', '{"email": "failed"}', jsonb_build_object('recipient_id', :wrong_one));
+SELECT pg_temp.make_due('l1'), schedule_retries();
+SELECT pg_temp.claim() AS claimed;
+SELECT pg_temp.addresses(), pg_temp.answer('l1', '{"email": "failed"}', jsonb_build_object('recipient_id', :wrong_one));
+SELECT remove_recipient(:wrong_one), pg_temp.make_due('l1'), schedule_retries();
+SELECT pg_temp.claim() AS claimed;
+SELECT pg_temp.addresses() AS nobody, pg_temp.answer('l1', '{"email": "failed"}', '{"error_class": "no_recipient"}');
+SELECT add_recipient('u2', 'email', 'corrected@x') AS corrected \gset
+SELECT pg_temp.make_due('l1'), schedule_retries();
+SELECT pg_temp.claim() AS claimed;
+SELECT pg_temp.addresses(), pg_temp.answer('l1', '{"email": "failed"}', jsonb_build_object('recipient_id', :corrected));
+SELECT owed_recipients = jsonb_build_object('email', jsonb_build_array(:corrected)) AS owed FROM alert_dlq WHERE alert_id = 'l1';
+-- One that is disabled, and one that is still there beside it.
+SELECT deliver_alert('{"id": "l2", "channels": ["email"], "priority": "plain"}', 'u2', 'another');
+SELECT pg_temp.claim() AS claimed;
+SELECT report(c.claim_id, 'w1', jsonb_agg(jsonb_build_object('delivery_key', c.delivery_key, 'channel', 'email', 'recipient_id', a -> 'recipient_id', 'outcome', 'failed')))
+FROM claimed c CROSS JOIN jsonb_array_elements(c.recipients -> 'email') a WHERE c.alert_id = 'l2' GROUP BY c.claim_id;
+UPDATE recipients SET disabled_at = now(), disabled_reason = 'gone' WHERE recipient_id = :right_one;
+SELECT pg_temp.make_due('l2'), schedule_retries();
+SELECT owed_recipients = jsonb_build_object('email', jsonb_build_array(:corrected)) AS owed FROM outbox WHERE alert_id = 'l2' AND dlq_id IS NOT NULL;
+
+-- 12
 SELECT pg_temp.fire('large' || n, more => jsonb_build_object('note', repeat('x', 1000000))) FROM generate_series(1, 10) n;
 SELECT pg_temp.claim() AS first, pg_temp.claim() AS second;
 SELECT sum(pg_temp.answer('large' || n, '{"email": "failed"}')) FROM generate_series(1, 10) n;

@@ -78,11 +78,15 @@ COMMENT ON COLUMN policies.daily_limit IS 'Messages a day for one user and alert
 CREATE SEQUENCE settings_written;
 COMMENT ON SEQUENCE settings_written IS 'Called once a policy or the time zone of days was written: until then a firing need not look for one.';
 
+-- Calls a sequence, and has all sessions look at it again from the end of this transaction on.
+CREATE FUNCTION _call_for_all(sequence regclass) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_call_for_all_wrapper';
+
 CREATE FUNCTION _note_settings_written() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 BEGIN
-  PERFORM nextval('pgalert.settings_written');
+  PERFORM _call_for_all('pgalert.settings_written');
   RETURN NULL;
 END
 $$;
@@ -131,9 +135,10 @@ CREATE TABLE dedup_keys (
   day_until     timestamptz,
   owner         uuid NOT NULL
 );
--- The order in which a key is looked for, and waited for.
-CREATE UNIQUE INDEX dedup_keys_content ON dedup_keys (content_key) WHERE content_key IS NOT NULL;
-CREATE UNIQUE INDEX dedup_keys_day ON dedup_keys (day_key) WHERE day_key IS NOT NULL;
+-- The order in which a key is looked for, and waited for. Without WHERE ... IS NOT NULL: most rows have both keys, and a firing would have
+-- to make the condition ready.
+CREATE UNIQUE INDEX dedup_keys_content ON dedup_keys (content_key);
+CREATE UNIQUE INDEX dedup_keys_day ON dedup_keys (day_key);
 COMMENT ON TABLE dedup_keys IS 'Reservations of a content, of a user''s day, or of both; owner is the delivery_key of the message that holds it. Written without INSERT, as outbox.';
 
 CREATE TABLE suppressed_alerts (

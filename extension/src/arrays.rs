@@ -3,8 +3,6 @@
 use pgrx::datum::{Array, Uuid};
 use pgrx::pg_sys;
 
-use crate::columns::Column;
-
 /// The type of an array's elements.
 #[derive(Clone, Copy)]
 pub struct Element {
@@ -15,31 +13,25 @@ pub struct Element {
 }
 
 impl Element {
-    pub const BOOLEAN: Self = Self::value(pg_sys::BOOLOID, 1, b'c');
     pub const INTEGER: Self = Self::value(pg_sys::INT4OID, 4, b'i');
-    pub const TIME: Self = Self::value(pg_sys::TIMESTAMPTZOID, 8, b'd');
+    pub const TEXT: Self = Self { oid: pg_sys::TEXTOID, length: -1, by_value: false, align: b'i' };
     pub const UUID: Self = Self { oid: pg_sys::UUIDOID, length: 16, by_value: false, align: b'c' };
 
     const fn value(oid: pg_sys::Oid, length: i32, align: u8) -> Self {
         Self { oid, length, by_value: true, align }
     }
 
-    /// Rows of that type.
-    pub fn row(oid: pg_sys::Oid) -> Self {
-        Self { oid, length: -1, by_value: false, align: b'd' }
-    }
-
     /// An array of these; None is NULL. SAFETY: they are of this type.
     pub unsafe fn array(
         self,
         elements: impl Iterator<Item = Option<pg_sys::Datum>>,
-    ) -> Column<'static> {
+    ) -> pg_sys::Datum {
         let none = pg_sys::Datum::null();
         let (mut values, mut nulls): (Vec<_>, Vec<_>) =
             elements.map(|element| (element.unwrap_or(none), element.is_none())).unzip();
         let (mut length, mut first) = (values.len() as i32, 1);
         // SAFETY: the arrays are as long as it says; what is in them is copied.
-        let array = unsafe {
+        unsafe {
             pg_sys::construct_md_array(
                 values.as_mut_ptr(),
                 nulls.as_mut_ptr(),
@@ -51,13 +43,13 @@ impl Element {
                 self.by_value,
                 self.align as _,
             )
-        };
-        Column::Datum(array.into())
+            .into()
+        }
     }
 }
 
 /// A `uuid[]`.
-pub fn uuids<'a>(keys: impl Iterator<Item = Option<&'a [u8; 16]>>) -> Column<'static> {
+pub fn uuids<'a>(keys: impl Iterator<Item = Option<&'a [u8; 16]>>) -> pg_sys::Datum {
     // SAFETY: sixteen bytes are a uuid.
     unsafe { Element::UUID.array(keys.map(|key| key.map(|key| (key.as_ptr() as usize).into()))) }
 }

@@ -17,7 +17,7 @@ pub fn enqueue(
     if messages.peek().is_none() {
         return Ok(0); // without a transaction id
     }
-    let slot = sequence::last_value(here.outbox_slot).unwrap_or(0);
+    let slot = here.outbox_slot;
     let partition = here.outbox.get(slot as usize).copied().unwrap_or(pg_sys::InvalidOid);
     insert::into(partition, |table| {
         // SAFETY: that the transaction may write was checked when the table was opened.

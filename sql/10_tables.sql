@@ -173,13 +173,23 @@ CREATE SEQUENCE message_id;
 CREATE SEQUENCE outbox_slot AS smallint MINVALUE 0 MAXVALUE 2 START 0;
 COMMENT ON SEQUENCE outbox_slot IS 'Slot that inserts go to. A sequence, since a row read by every call and updated by rotation would be hot under a held snapshot; a late reader is harmless, claims read all slots.';
 
+-- Columns by their alignment, those that may be NULL after those that are not, then texts: so no byte of a row only fills up.
 CREATE TABLE outbox (
-  slot               smallint NOT NULL,
-  lane               smallint NOT NULL,
   xid                xid8 NOT NULL DEFAULT pg_current_xact_id(),
   message_id         bigint NOT NULL DEFAULT nextval('pgalert.message_id'),
+  accepted_at        timestamptz NOT NULL,
+  enqueued_at        timestamptz NOT NULL,
+  attempt            integer NOT NULL DEFAULT 1,
+  bytes              integer NOT NULL,
+  slot               smallint NOT NULL,
+  lane               smallint NOT NULL,
   install_id         uuid NOT NULL,
   delivery_key       uuid NOT NULL,
+  content_key        uuid,
+  day_key            uuid,
+  dlq_id             uuid,
+  expires_at         timestamptz,
+  alert_data         jsonb NOT NULL,
   alert_id           text COLLATE "C" NOT NULL,
   user_id            text COLLATE "C",
   priority           text NOT NULL,
@@ -187,16 +197,7 @@ CREATE TABLE outbox (
   delivered_channels text[] NOT NULL DEFAULT '{}',
   owed_recipients    jsonb,
   content_hash       text COLLATE "C" NOT NULL,
-  content_key        uuid,
-  day_key            uuid,
-  attempt            integer NOT NULL DEFAULT 1,
-  dlq_id             uuid,
-  bytes              integer NOT NULL,
-  accepted_at        timestamptz NOT NULL,
-  enqueued_at        timestamptz NOT NULL,
-  expires_at         timestamptz,
-  traceparent        text,
-  alert_data         jsonb NOT NULL
+  traceparent        text
 ) PARTITION BY LIST (slot);
 CREATE INDEX outbox_queue ON outbox (lane, xid, message_id);
 CREATE TABLE outbox_0 PARTITION OF outbox FOR VALUES IN (0) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);

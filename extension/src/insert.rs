@@ -305,7 +305,9 @@ impl Target {
                 self.rows.push(pg_sys::MakeSingleTupleTableSlot(descriptor, kind));
             }
             let row = self.rows[place];
-            pg_sys::ExecClearTuple(row);
+            if u32::from((*row).tts_flags) & pg_sys::TTS_FLAG_SHOULDFREE != 0 {
+                pg_sys::ExecClearTuple(row); // which has copied its last values
+            }
             let names = values.iter().map(|(name, _)| name.as_ptr());
             if !names.eq(self.places.iter().map(|(name, _)| *name)) {
                 self.find(values)?;
@@ -318,7 +320,10 @@ impl Target {
                     *(*row).tts_isnull.add(*place) = false;
                 }
             }
-            Ok(pg_sys::ExecStoreVirtualTuple(row))
+            if u32::from((*row).tts_flags) & pg_sys::TTS_FLAG_EMPTY != 0 {
+                pg_sys::ExecStoreVirtualTuple(row);
+            }
+            Ok(row)
         }
     }
 

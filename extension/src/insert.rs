@@ -77,14 +77,15 @@ impl Target {
             let state = pg_sys::CreateExecutorState();
             (*state).es_output_cid = pg_sys::GetCurrentCommandId(true);
             (*state).es_snapshot = pg_sys::GetActiveSnapshot();
-            // Where triggers look for it.
-            (*state).es_opened_result_relations = pg_sys::lappend(ptr::null_mut(), result.cast());
             let mut target =
                 Self { table, result, state, rows: vec![], places: vec![], settings: None };
             if target.calls_functions() {
                 target.settings = Some(set_search_path());
             }
             if target.has_triggers() {
+                // Where triggers look for it.
+                (*state).es_opened_result_relations =
+                    pg_sys::lappend(ptr::null_mut(), result.cast());
                 pg_sys::AfterTriggerBeginQuery();
             }
             target
@@ -99,7 +100,10 @@ impl Target {
             for row in self.rows {
                 pg_sys::ExecDropSingleTupleTableSlot(row);
             }
-            pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
+            if !(*self.state).es_tupleTable.is_null() {
+                pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
+                // triggers' rows
+            }
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::FreeExecutorState(self.state);
             if let Some(level) = self.settings {
@@ -196,8 +200,11 @@ impl Target {
                     };
                     (*slot).tts_tid = tid;
                     self.put_index_entries(slot, false);
-                    if !keeps_rows && place % BATCH == 0 {
-                        pg_sys::MemoryContextReset(self.row_memory());
+                    if place % BATCH == 0 {
+                        pgrx::check_for_interrupts!(); // a call may have rows for seconds
+                        if !keeps_rows {
+                            pg_sys::MemoryContextReset(self.row_memory());
+                        }
                     }
                 }
             }
@@ -240,7 +247,13 @@ impl Target {
     }
 
     unsafe fn row_memory(&mut self) -> pg_sys::MemoryContext {
-        unsafe { (*pg_sys::MakePerTupleExprContext(self.state)).ecxt_per_tuple_memory }
+        unsafe {
+            let mut context = (*self.state).es_per_tuple_exprcontext;
+            if context.is_null() {
+                context = pg_sys::MakePerTupleExprContext(self.state);
+            }
+            (*context).ecxt_per_tuple_memory
+        }
     }
 
     /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one. All keys

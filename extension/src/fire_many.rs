@@ -1,7 +1,7 @@
 //! SQL function `deliver_alerts` of `sql/32_deliver_bulk.sql`: plain alerts are decided and written here, without a plan; a call with any
 //! other goes on in SQL.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use pgrx::datum::{Array, FromDatum, IntoDatum, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -56,8 +56,9 @@ impl Call {
     /// None where an element is not plain, or cannot be read.
     fn prepare(fcinfo: pg_sys::FunctionCallInfo, here: &Installed) -> Option<Self> {
         let elements = elements(fcinfo)?;
+        // In another encoding an element may be refused as soon as it is taken.
         if !jsonb::is_utf8_database() || !here.is_as_built() {
-            return None; // in another, an element may be refused as soon as it is taken
+            return None;
         }
         let at = now_micros();
         let day = day::utc_day(at)?;
@@ -122,13 +123,13 @@ impl Call {
             // SAFETY: reads a number.
             if reserved.is_some() {
                 return Ok(verdicts);
-            } else if unsafe { pg_sys::XactIsoLevel != pg_sys::XACT_READ_COMMITTED as i32 } {
+            } else if unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 } {
                 return Err(Error::ConcurrentInsert);
             }
         }
     }
 
-    /// What becomes of those that are admitted, and that others were not.
+    /// Writes what comes of those that are admitted, and that others were not.
     fn write(&self, verdicts: &[Verdict], here: &Installed) -> Result<(), Error> {
         let each = || self.alerts.iter().zip(verdicts);
         let admitted =
@@ -143,7 +144,8 @@ impl Call {
         if admitted().any(|alert| alert.in_app) {
             let shown = || admitted().filter(|alert| alert.in_app);
             inbox::put(here, shown().map(|alert| alert.fired().notification()))?;
-            let users: HashSet<String> = shown().filter_map(|alert| alert.fired().user()).collect();
+            let users: BTreeSet<String> =
+                shown().filter_map(|alert| alert.fired().user()).collect();
             let users = users.iter().map(String::as_str);
             wake::inboxes(here.inboxes_listening_until, users, now_micros());
         }

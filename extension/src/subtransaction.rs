@@ -1,6 +1,7 @@
 //! Part of a transaction that can be undone alone, as a block of PL/pgSQL with an exception handler.
 
 use std::panic::AssertUnwindSafe;
+use std::ptr;
 
 use pgrx::pg_sys::PgTryBuilder;
 use pgrx::{pg_sys, PgSqlErrorCode};
@@ -20,7 +21,7 @@ pub fn unless_key_is_taken<T>(act: impl FnOnce() -> Result<T, Error>) -> Result<
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
             back();
         };
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::BeginInternalSubTransaction(ptr::null());
         pg_sys::CurrentMemoryContext = memory;
         let done = PgTryBuilder::new(AssertUnwindSafe(|| act().map(Some)))
             .catch_when(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, |_| Ok(None))

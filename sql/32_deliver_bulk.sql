@@ -153,7 +153,7 @@ BEGIN
       day_keys := admitted.reserved_days;
       RETURN;
     EXCEPTION WHEN unique_violation THEN
-      IF current_setting('transaction_isolation') <> 'read committed' THEN
+      IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RAISE EXCEPTION 'could not serialize access due to concurrent update' USING ERRCODE = 'serialization_failure',
           DETAIL = 'Another transaction has fired the same since this one began.', HINT = 'The transaction might succeed if retried.';
       END IF;

@@ -3,6 +3,8 @@
 use pgrx::datum::{Array, Uuid};
 use pgrx::pg_sys;
 
+use crate::columns::Column;
+
 /// The type of an array's elements.
 #[derive(Clone, Copy)]
 pub struct Element {
@@ -25,13 +27,21 @@ impl Element {
     pub unsafe fn array(
         self,
         elements: impl Iterator<Item = Option<pg_sys::Datum>>,
+    ) -> Column<'static> {
+        Column::Datum(unsafe { self.array_datum(elements) })
+    }
+
+    /// The same as it is. SAFETY: as above.
+    pub unsafe fn array_datum(
+        self,
+        elements: impl Iterator<Item = Option<pg_sys::Datum>>,
     ) -> pg_sys::Datum {
         let none = pg_sys::Datum::null();
         let (mut values, mut nulls): (Vec<_>, Vec<_>) =
             elements.map(|element| (element.unwrap_or(none), element.is_none())).unzip();
         let (mut length, mut first) = (values.len() as i32, 1);
         // SAFETY: the arrays are as long as it says; what is in them is copied.
-        unsafe {
+        let array = unsafe {
             pg_sys::construct_md_array(
                 values.as_mut_ptr(),
                 nulls.as_mut_ptr(),
@@ -43,15 +53,16 @@ impl Element {
                 self.by_value,
                 self.align as _,
             )
-            .into()
-        }
+        };
+        array.into()
     }
 }
 
 /// A `uuid[]`.
 pub fn uuids<'a>(keys: impl Iterator<Item = Option<&'a [u8; 16]>>) -> pg_sys::Datum {
+    let datum = |key: &[u8; 16]| (key.as_ptr() as usize).into();
     // SAFETY: sixteen bytes are a uuid.
-    unsafe { Element::UUID.array(keys.map(|key| key.map(|key| (key.as_ptr() as usize).into()))) }
+    unsafe { Element::UUID.array_datum(keys.map(|key| key.map(datum))) }
 }
 
 /// The keys of a `uuid[]` that are not NULL.

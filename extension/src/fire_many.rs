@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::fire::{Asked, Fired, Prepared};
 use crate::inbox;
 use crate::installed::{self, Installed};
-use crate::internal::now_micros;
+use crate::internal::{_count_by, now_micros};
 use crate::jsonb::{self, Jsonb};
 use crate::outbox;
 use crate::owner;
@@ -165,8 +165,8 @@ impl Call {
         let answers =
             || self.alerts.iter().zip(verdicts).map(|(alert, verdict)| status(alert, verdict));
         let of = |wanted| answers().filter(|answer| *answer == wanted).count() as i64;
-        let queued = [here.count_queued_hundreds, here.count_queued_tens, here.count_queued];
-        sequence::count(queued, of("queued"));
+        let (hundreds, tens) = (here.count_queued_hundreds, here.count_queued_tens);
+        _count_by(hundreds, tens, here.count_queued, of("queued"));
         for (wanted, counter) in [
             ("delivered", here.count_delivered),
             ("duplicate", here.count_duplicate),
@@ -245,7 +245,7 @@ fn column<'a>(
     value: fn(&Fired) -> Option<pg_sys::Datum>,
 ) -> pg_sys::Datum {
     // SAFETY: callers name the type of the column.
-    unsafe { element.array(alerts.map(value)) }
+    unsafe { element.array_datum(alerts.map(value)) }
 }
 
 fn suppress(alerts: &[(Fired, &'static str)]) {
@@ -259,7 +259,7 @@ fn suppress(alerts: &[(Fired, &'static str)]) {
             none,
             texts(|alert| alert.alert_id),
             texts(|alert| alert.user_id),
-            Element::TEXT.array(reasons),
+            Element::TEXT.array_datum(reasons),
             texts(|alert| alert.content_hash),
         );
     }

@@ -26,8 +26,8 @@ pub struct Target {
 /// A row's values, in the order of the table's columns, of which the others are NULL.
 pub type Values<'a, const N: usize> = [(&'a CStr, Option<pg_sys::Datum>); N];
 
-/// Rows that go into the table at once, as COPY has them.
-const BATCH: usize = 100;
+/// Rows that go into the table at once: fewer than what Postgres keeps account of one by one, which it does faster than of many.
+const BATCH: usize = 50;
 
 /// Opens a table, locks it as INSERT does, and closes it when `insert` has put its rows.
 pub fn into<T>(
@@ -97,8 +97,8 @@ impl Target {
             if self.has_triggers() {
                 pg_sys::AfterTriggerEndQuery(self.state);
             }
-            for row in self.rows {
-                pg_sys::ExecDropSingleTupleTableSlot(row);
+            for row in self.rows.into_iter().rev() {
+                pg_sys::ExecDropSingleTupleTableSlot(row); // what was made last is found at once
             }
             if !(*self.state).es_tupleTable.is_null() {
                 pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
@@ -314,12 +314,12 @@ impl Target {
         unsafe {
             let descriptor = (*self.table).rd_att;
             if place == self.rows.len() {
-                let kind = &raw const pg_sys::TTSOpsVirtual;
+                let kind = &raw const pg_sys::TTSOpsHeapTuple; // which a table makes a tuple of without a copy
                 self.rows.push(pg_sys::MakeSingleTupleTableSlot(descriptor, kind));
             }
             let row = self.rows[place];
             if u32::from((*row).tts_flags) & pg_sys::TTS_FLAG_SHOULDFREE != 0 {
-                pg_sys::ExecClearTuple(row); // which has copied its last values
+                pg_sys::ExecClearTuple(row); // the tuple of its last values
             }
             let names = values.iter().map(|(name, _)| name.as_ptr());
             if !names.eq(self.places.iter().map(|(name, _)| *name)) {
@@ -333,9 +333,8 @@ impl Target {
                     *(*row).tts_isnull.add(*place) = false;
                 }
             }
-            if u32::from((*row).tts_flags) & pg_sys::TTS_FLAG_EMPTY != 0 {
-                pg_sys::ExecStoreVirtualTuple(row);
-            }
+            (*row).tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16); // as ExecStoreVirtualTuple does
+            (*row).tts_nvalid = columns as i16;
             Ok(row)
         }
     }
@@ -361,7 +360,14 @@ impl Target {
 
     unsafe fn check_constraints(&mut self, row: *mut pg_sys::TupleTableSlot) {
         unsafe {
-            if !(*(*self.table).rd_att).constr.is_null() {
+            let descriptor = (*self.table).rd_att;
+            let constraints = (*descriptor).constr;
+            let lacks_value =
+                |place| *(*row).tts_isnull.add(place) && (*attribute(descriptor, place)).attnotnull;
+            if !constraints.is_null()
+                && ((*constraints).num_check > 0
+                    || (0..(*descriptor).natts as usize).any(lacks_value))
+            {
                 pg_sys::ExecConstraints(self.result, row, self.state);
             }
         }

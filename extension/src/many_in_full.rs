@@ -142,9 +142,9 @@ fn _admit(
     }
     // SAFETY: the numbers are integers.
     let verdicts = unsafe { Element::INTEGER.array(verdicts.into_iter().map(i32::into_datum)) };
-    let keys = |keys: Vec<Option<Key>>| arrays::uuids(keys.iter().map(Option::as_ref));
-    ADMISSION
-        .with(|admission| admission.row([verdicts, keys(contents), keys(days)].map(Column::Datum)))
+    let keys =
+        |keys: Vec<Option<Key>>| Column::Datum(arrays::uuids(keys.iter().map(Option::as_ref)));
+    ADMISSION.with(|admission| admission.row([verdicts, keys(contents), keys(days)]))
 }
 
 /// Declared in `sql/32_deliver_bulk.sql`.

@@ -17,16 +17,6 @@ pub fn next_value(sequence: pg_sys::Oid) -> Option<i64> {
     unsafe { direct_function_call(pg_sys::nextval_oid, &[sequence.into_datum()]) }
 }
 
-/// Calls those of hundreds, tens and ones until they have counted so many.
-pub fn count([hundreds, tens, ones]: [pg_sys::Oid; 3], count: i64) {
-    for (counter, times) in [(hundreds, count / 100), (tens, count % 100 / 10), (ones, count % 10)]
-    {
-        for _ in 0..times {
-            next_value(counter);
-        }
-    }
-}
-
 pub fn set(sequence: pg_sys::Oid, value: i64) {
     let arguments = [sequence.into_datum(), value.into_datum()];
     // SAFETY: as above, and a number.

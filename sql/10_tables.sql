@@ -78,11 +78,15 @@ COMMENT ON COLUMN policies.daily_limit IS 'Messages a day for one user and alert
 CREATE SEQUENCE settings_written;
 COMMENT ON SEQUENCE settings_written IS 'Called once a policy or the time zone of days was written: until then a firing need not look for one.';
 
+-- Calls a sequence, and has all sessions look at it again from the end of this transaction on.
+CREATE FUNCTION _call_for_all(sequence regclass) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_call_for_all_wrapper';
+
 CREATE FUNCTION _note_settings_written() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pgalert, pg_temp
 AS $$
 BEGIN
-  PERFORM nextval('pgalert.settings_written');
+  PERFORM _call_for_all('pgalert.settings_written');
   RETURN NULL;
 END
 $$;
@@ -131,9 +135,10 @@ CREATE TABLE dedup_keys (
   day_until     timestamptz,
   owner         uuid NOT NULL
 );
--- The order in which a key is looked for, and waited for.
-CREATE UNIQUE INDEX dedup_keys_content ON dedup_keys (content_key) WHERE content_key IS NOT NULL;
-CREATE UNIQUE INDEX dedup_keys_day ON dedup_keys (day_key) WHERE day_key IS NOT NULL;
+-- The order in which a key is looked for, and waited for. Without WHERE ... IS NOT NULL: most rows have both keys, and a firing would have
+-- to make the condition ready.
+CREATE UNIQUE INDEX dedup_keys_content ON dedup_keys (content_key);
+CREATE UNIQUE INDEX dedup_keys_day ON dedup_keys (day_key);
 COMMENT ON TABLE dedup_keys IS 'Reservations of a content, of a user''s day, or of both; owner is the delivery_key of the message that holds it. Written without INSERT, as outbox.';
 
 CREATE TABLE suppressed_alerts (
@@ -168,13 +173,23 @@ CREATE SEQUENCE message_id;
 CREATE SEQUENCE outbox_slot AS smallint MINVALUE 0 MAXVALUE 2 START 0;
 COMMENT ON SEQUENCE outbox_slot IS 'Slot that inserts go to. A sequence, since a row read by every call and updated by rotation would be hot under a held snapshot; a late reader is harmless, claims read all slots.';
 
+-- Columns by their alignment, those that may be NULL after those that are not, then texts: so no byte of a row only fills up.
 CREATE TABLE outbox (
-  slot               smallint NOT NULL,
-  lane               smallint NOT NULL,
   xid                xid8 NOT NULL DEFAULT pg_current_xact_id(),
   message_id         bigint NOT NULL DEFAULT nextval('pgalert.message_id'),
+  accepted_at        timestamptz NOT NULL,
+  enqueued_at        timestamptz NOT NULL,
+  attempt            integer NOT NULL DEFAULT 1,
+  bytes              integer NOT NULL,
+  slot               smallint NOT NULL,
+  lane               smallint NOT NULL,
   install_id         uuid NOT NULL,
   delivery_key       uuid NOT NULL,
+  content_key        uuid,
+  day_key            uuid,
+  dlq_id             uuid,
+  expires_at         timestamptz,
+  alert_data         jsonb NOT NULL,
   alert_id           text COLLATE "C" NOT NULL,
   user_id            text COLLATE "C",
   priority           text NOT NULL,
@@ -182,16 +197,7 @@ CREATE TABLE outbox (
   delivered_channels text[] NOT NULL DEFAULT '{}',
   owed_recipients    jsonb,
   content_hash       text COLLATE "C" NOT NULL,
-  content_key        uuid,
-  day_key            uuid,
-  attempt            integer NOT NULL DEFAULT 1,
-  dlq_id             uuid,
-  bytes              integer NOT NULL,
-  accepted_at        timestamptz NOT NULL,
-  enqueued_at        timestamptz NOT NULL,
-  expires_at         timestamptz,
-  traceparent        text,
-  alert_data         jsonb NOT NULL
+  traceparent        text
 ) PARTITION BY LIST (slot);
 CREATE INDEX outbox_queue ON outbox (lane, xid, message_id);
 CREATE TABLE outbox_0 PARTITION OF outbox FOR VALUES IN (0) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);

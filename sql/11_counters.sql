@@ -2,6 +2,8 @@
 -- rolled back counts, and a crash may add up to 32 to each.
 
 CREATE SEQUENCE count_queued;
+CREATE SEQUENCE count_queued_tens;
+CREATE SEQUENCE count_queued_hundreds;
 CREATE SEQUENCE count_delivered;
 CREATE SEQUENCE count_duplicate;
 CREATE SEQUENCE count_capped;
@@ -15,7 +17,7 @@ CREATE SEQUENCE count_deferred;
 CREATE SEQUENCE count_retries_delivered;
 CREATE SEQUENCE count_retries_failed;
 CREATE SEQUENCE count_exhausted;
-COMMENT ON SEQUENCE count_queued IS 'Alerts of which a message was queued. This and the next five: what deliver_alert() answered.';
+COMMENT ON SEQUENCE count_queued IS 'Alerts of which a message was queued; of a call of many, tens and hundreds are counted in the next two. This and the next five kinds: what deliver_alert() answered.';
 COMMENT ON SEQUENCE count_delivered IS 'Alerts delivered at once: in-app only.';
 COMMENT ON SEQUENCE count_duplicate IS 'Alerts refused since their content was sent already.';
 COMMENT ON SEQUENCE count_capped IS 'Alerts refused since the user''s day is full.';
@@ -60,5 +62,7 @@ LANGUAGE sql VOLATILE
 AS $$
   SELECT coalesce(pg_sequence_last_value(_counter(what)), 0)
          + CASE what WHEN 'sent' THEN coalesce(pg_sequence_last_value('pgalert.count_sent_tens'), 0) * 10
-                                      + coalesce(pg_sequence_last_value('pgalert.count_sent_hundreds'), 0) * 100 ELSE 0 END
+                                      + coalesce(pg_sequence_last_value('pgalert.count_sent_hundreds'), 0) * 100
+                     WHEN 'queued' THEN coalesce(pg_sequence_last_value('pgalert.count_queued_tens'), 0) * 10
+                                        + coalesce(pg_sequence_last_value('pgalert.count_queued_hundreds'), 0) * 100 ELSE 0 END
 $$;

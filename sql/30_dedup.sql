@@ -1,7 +1,7 @@
 -- Deduplication. A reservation is a row of dedup_keys; its unique keys decide every race.
 --
--- deliver_alert reserves content and day with one row: both, or nothing is written. A bulk call has a row for each key, keys of
--- days before keys of contents, each sorted, so that two calls cannot wait for each other.
+-- An alert reserves content and day with one row: both, or nothing is written. A bulk call makes the entries of days before those of
+-- contents, each sorted, so that two calls cannot wait for each other.
 --
 -- Functions on the way of every alert are PL/pgSQL, which keeps their plans: a SQL function that is not inlined is planned
 -- anew in each transaction.
@@ -9,7 +9,7 @@
 -- Takes keys whose time is over from the messages that have held them; until somebody wants such a key it stays, or is purged.
 -- Rows are locked in one order, as in _lock_held, so that two calls that want keys of the same messages crosswise do not wait for each other.
 CREATE FUNCTION _free_expired(day_keys uuid[], content_keys uuid[], at timestamptz) RETURNS void
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql VOLATILE SET search_path = pgalert, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
   PERFORM FROM dedup_keys k

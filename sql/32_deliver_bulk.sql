@@ -74,13 +74,7 @@ BEGIN
 END
 $$;
 
--- The same where nothing else is to be looked up: each element can be read, its channels and policy are built in, it has a channel,
--- and no time at which it expires or window of its own; and the two sequences say that nothing was set and the first use is over.
--- Otherwise NULL.
-CREATE FUNCTION _prepare_plain(alerts jsonb[], at timestamptz) RETURNS bulk_call
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_prepare_plain_wrapper';
-
--- The same for any, naming the element at fault. The block writes nothing, so it costs no transaction id.
+-- The same, naming the element at fault. The block writes nothing, so it costs no transaction id.
 CREATE FUNCTION _prepare_firings_named(alerts jsonb[], at timestamptz) RETURNS bulk_call
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -124,7 +118,8 @@ CREATE FUNCTION _admit(asked boolean[], content_keys uuid[], day_keys uuid[], da
   OUT verdicts integer[], OUT reserved_contents uuid[], OUT reserved_days uuid[])
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_admit_wrapper';
 
--- Reserves keys, those of days before those of contents, each in their order. NULL is none. Raises 23505 where another has one of them.
+-- Reserves keys, a row for each firing that has one, those of days before those of contents, each in their order. NULL is none. Raises
+-- 23505 where another has one of them.
 CREATE FUNCTION _reserve_all(day_keys uuid[], day_until timestamptz, content_keys uuid[], content_until timestamptz[], owners uuid[]) RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_reserve_all_wrapper';
 
@@ -158,7 +153,7 @@ BEGIN
       day_keys := admitted.reserved_days;
       RETURN;
     EXCEPTION WHEN unique_violation THEN
-      IF current_setting('transaction_isolation') <> 'read committed' THEN
+      IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RAISE EXCEPTION 'could not serialize access due to concurrent update' USING ERRCODE = 'serialization_failure',
           DETAIL = 'Another transaction has fired the same since this one began.', HINT = 'The transaction might succeed if retried.';
       END IF;
@@ -167,7 +162,35 @@ BEGIN
 END
 $$;
 
+-- Notes alerts that deduplication refused. The arrays of this and the next function have an element for each.
+CREATE FUNCTION _suppress(alert_ids text[], user_ids text[], reasons text[], content_hashes text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
+  SELECT * FROM unnest(alert_ids, user_ids, reasons, content_hashes);
+END
+$$;
+
+-- Notes alerts that are delivered by being in the inbox.
+CREATE FUNCTION _note_delivered(alert_ids text[], user_ids text[], content_hashes text[], message_keys uuid[], priorities text[], at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
+  SELECT d.alert_id, d.user_id, d.content_hash, '["inapp"]', d.message_key, 1, d.priority, at
+  FROM unnest(alert_ids, user_ids, content_hashes, message_keys, priorities) AS d (alert_id, user_id, content_hash, message_key, priority);
+  PERFORM _next_segment(cardinality(message_keys));
+END
+$$;
+
+-- Where each alert is plain, and notifications as it was made, all is done at once; any other call goes to _deliver_all_in_full. Not
+-- declared SECURITY DEFINER, and its cost is said, as of deliver_alert.
 CREATE FUNCTION deliver_alerts(alerts jsonb[]) RETURNS TABLE (ordinal integer, status text, delivery_key uuid)
+LANGUAGE c VOLATILE COST 100 AS 'MODULE_PATHNAME', 'deliver_alerts_wrapper';
+COMMENT ON FUNCTION deliver_alerts(jsonb[]) IS 'Fires many alerts in one statement, in order, each as deliver_alert would. Elements are {"alert", "user_id", "message", "dedup_window"?, "traceparent"?}; returns a row for each with its ordinal from 1, status and delivery_key. A bad element fails the whole call, its ordinal is in DETAIL; a traceparent that is not of W3C''s form is dropped. Keep it in a short transaction: others that fire the same wait for it, and each call is a subtransaction (more than 64 slow down every snapshot).';
+
+CREATE FUNCTION _deliver_all_in_full(alerts jsonb[]) RETURNS TABLE (ordinal integer, status text, delivery_key uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
   SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
@@ -178,7 +201,6 @@ DECLARE
   firings    firing[];
   verdicts   integer[];
   day_keys   uuid[];
-  deliveries bigint;
 BEGIN
   IF alerts IS NULL OR array_ndims(alerts) > 1 THEN
     RAISE EXCEPTION 'alerts must be an array of one dimension' USING ERRCODE = 'invalid_parameter_value',
@@ -187,16 +209,13 @@ BEGIN
   ELSIF alerts = '{}' THEN
     RETURN;
   END IF;
-  call := _prepare_plain(alerts, started);
-  IF call.each IS NULL THEN
-    call := _prepare_firings_named(alerts, started);
-  END IF;
+  call := _prepare_firings_named(alerts, started);
   firings := call.each;
   SELECT r.verdicts, r.day_keys INTO verdicts, day_keys FROM _reserve(call, started) r;
 
   IF 1 = ANY (verdicts) OR 2 = ANY (verdicts) THEN
-    INSERT INTO suppressed_alerts (alert_id, user_id, reason, content_hash)
-    SELECT f.alert_id, f.user_id, CASE verdicts[f.ordinal] WHEN 1 THEN 'duplicate' ELSE 'capped' END, f.content_hash
+    PERFORM _suppress(array_agg(f.alert_id), array_agg(f.user_id), array_agg(CASE verdicts[f.ordinal] WHEN 1 THEN 'duplicate' ELSE 'capped' END),
+                      array_agg(f.content_hash))
     FROM unnest(firings) f WHERE verdicts[f.ordinal] > 0;
   END IF;
 
@@ -217,11 +236,8 @@ BEGIN
       FROM (SELECT DISTINCT f.user_id FROM unnest(firings) f WHERE verdicts[f.ordinal] = 0 AND 'inapp' = ANY (f.channels)) u;
     END IF;
 
-    INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, priority, accepted_at)
-    SELECT f.alert_id, f.user_id, f.content_hash, '["inapp"]', f.message_key, 1, f.priority, started
-    FROM unnest(firings) f WHERE verdicts[f.ordinal] = 0 AND f.channels = '{inapp}';
-    GET DIAGNOSTICS deliveries = ROW_COUNT;
-    PERFORM _next_segment(deliveries);
+    PERFORM _note_delivered(array_agg(f.alert_id), array_agg(f.user_id), array_agg(f.content_hash), array_agg(f.message_key), array_agg(f.priority), started)
+    FROM unnest(firings) f WHERE verdicts[f.ordinal] = 0 AND f.channels = '{inapp}' HAVING count(*) > 0;
   END IF;
 
   IF _enqueue_all(firings, verdicts, day_keys, started) > 0 THEN
@@ -241,4 +257,3 @@ BEGIN
   WHERE nextval(_counter(a.status)) > 0;  -- each is counted
 END
 $$;
-COMMENT ON FUNCTION deliver_alerts(jsonb[]) IS 'Fires many alerts in one statement, in order, each as deliver_alert would. Elements are {"alert", "user_id", "message", "dedup_window"?, "traceparent"?}; returns a row for each with its ordinal from 1, status and delivery_key. A bad element fails the whole call, its ordinal is in DETAIL; a traceparent that is not of W3C''s form is dropped. Keep it in a short transaction: others that fire the same wait for it, and each call is a subtransaction (more than 64 slow down every snapshot).';

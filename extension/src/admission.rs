@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
-pub type Key = [u8; 16];
+use crate::keys::Key;
+
 pub type Keys = HashSet<Key, BuildHasherDefault<OfKeys>>;
 
 /// Keys are hashes already.

@@ -15,18 +15,12 @@ pub struct Element {
 }
 
 impl Element {
-    pub const BOOLEAN: Self = Self::value(pg_sys::BOOLOID, 1, b'c');
     pub const INTEGER: Self = Self::value(pg_sys::INT4OID, 4, b'i');
-    pub const TIME: Self = Self::value(pg_sys::TIMESTAMPTZOID, 8, b'd');
+    pub const TEXT: Self = Self { oid: pg_sys::TEXTOID, length: -1, by_value: false, align: b'i' };
     pub const UUID: Self = Self { oid: pg_sys::UUIDOID, length: 16, by_value: false, align: b'c' };
 
     const fn value(oid: pg_sys::Oid, length: i32, align: u8) -> Self {
         Self { oid, length, by_value: true, align }
-    }
-
-    /// Rows of that type.
-    pub fn row(oid: pg_sys::Oid) -> Self {
-        Self { oid, length: -1, by_value: false, align: b'd' }
     }
 
     /// An array of these; None is NULL. SAFETY: they are of this type.
@@ -34,6 +28,14 @@ impl Element {
         self,
         elements: impl Iterator<Item = Option<pg_sys::Datum>>,
     ) -> Column<'static> {
+        Column::Datum(unsafe { self.array_datum(elements) })
+    }
+
+    /// The same as it is. SAFETY: as above.
+    pub unsafe fn array_datum(
+        self,
+        elements: impl Iterator<Item = Option<pg_sys::Datum>>,
+    ) -> pg_sys::Datum {
         let none = pg_sys::Datum::null();
         let (mut values, mut nulls): (Vec<_>, Vec<_>) =
             elements.map(|element| (element.unwrap_or(none), element.is_none())).unzip();
@@ -52,14 +54,15 @@ impl Element {
                 self.align as _,
             )
         };
-        Column::Datum(array.into())
+        array.into()
     }
 }
 
 /// A `uuid[]`.
-pub fn uuids<'a>(keys: impl Iterator<Item = Option<&'a [u8; 16]>>) -> Column<'static> {
+pub fn uuids<'a>(keys: impl Iterator<Item = Option<&'a [u8; 16]>>) -> pg_sys::Datum {
+    let datum = |key: &[u8; 16]| (key.as_ptr() as usize).into();
     // SAFETY: sixteen bytes are a uuid.
-    unsafe { Element::UUID.array(keys.map(|key| key.map(|key| (key.as_ptr() as usize).into()))) }
+    unsafe { Element::UUID.array_datum(keys.map(|key| key.map(datum))) }
 }
 
 /// The keys of a `uuid[]` that are not NULL.

@@ -1,340 +1,284 @@
-//! SQL functions of `sql/32_deliver_bulk.sql`: the same for the elements of a bulk call.
+//! SQL function `deliver_alerts` of `sql/32_deliver_bulk.sql`: plain alerts are decided and written here, without a plan; a call with any
+//! other goes on in SQL.
 
-use std::ffi::CStr;
-use std::{iter, ptr};
+use std::collections::BTreeSet;
 
-use pgrx::datum::{Array, FromDatum, IntoDatum, TimestampWithTimeZone, Uuid};
+use pgrx::datum::{Array, FromDatum, IntoDatum, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{pg_extern, pg_sys, PgTupleDesc};
+use pgrx::{fcinfo, pg_extern, pg_sys};
 
-use crate::admission::{self, Applicant, Key, Verdict};
+use crate::admission::{self, Applicant, Verdict};
 use crate::alert;
 use crate::api::POSTGRES_EPOCH_MICROS;
 use crate::arrays::{self, Element};
-use crate::channels;
-use crate::columns::{Column, Columns};
+use crate::columns::Column;
 use crate::day;
+use crate::dedup::{self, Reservation};
 use crate::error::Error;
-use crate::insert::{self, Values};
-use crate::installed;
-use crate::internal::_day_keys;
+use crate::fire::{Asked, Fired, Prepared};
+use crate::inbox;
+use crate::installed::{self, Installed};
+use crate::internal::{_count_by, now_micros};
 use crate::jsonb::{self, Jsonb};
-use crate::keys;
-use crate::members;
-use crate::outbox::{self, Message};
+use crate::outbox;
+use crate::owner;
 use crate::policy;
-use crate::row::{Row, RowArgument, RowReader, RowType};
 use crate::rows::Rows;
+use crate::sequence;
+use crate::subtransaction;
+use crate::wake;
 
-/// The elements of a bulk call, in their order. builtin: its channels are known without a table.
-#[pg_extern(sql = r#"
-CREATE FUNCTION _read_firings(alerts jsonb[])
-RETURNS TABLE (alert_id text, alert_name text, user_id text, message text, priority text, channels text[], builtin boolean,
-               content_hash text, content_key uuid, message_key uuid, dedup_window text, expires_at text, traceparent text,
-               alert_data jsonb)
-LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
-"#)]
-fn _read_firings(
-    alerts: Array<Jsonb>,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<Rows<14>, ErrorReport> {
-    // SAFETY: the function is declared above.
-    let mut rows = unsafe { Rows::new(fcinfo) };
-    for json in alerts.iter() {
-        let element = alert::read_element(json.map(Jsonb::value).transpose()?)?;
-        let alert::Element { firing, user_id, message, dedup_window, parent } = element;
-        let texts = [("message", message), ("user_id", &*user_id)];
-        let alert_data = members::with_texts(firing.alert, &texts)?;
-        let content_key =
-            keys::content_key(Some(&firing.content_hash), Some(&user_id), firing.dedup_key);
-        rows.push([
-            Column::Text(&firing.alert_id),
-            Column::text(firing.alert_name),
-            Column::Text(&user_id),
-            Column::Text(message),
-            Column::Text(firing.priority),
-            Column::Texts(&firing.channels),
-            Column::Boolean(channels::all_builtin(&firing.channels)),
-            Column::Text(&firing.content_hash),
-            Column::Uuid(content_key),
-            Column::Uuid(keys::message_key()),
-            Column::text(dedup_window),
-            Column::text(firing.expires_at),
-            Column::text(parent),
-            Column::Jsonb(&alert_data),
-        ]);
-    }
-    Ok(rows)
-}
-
-/// The columns of types `firing` and `bulk_call`.
-const FIRING: usize = 15;
-const CALL: usize = 9;
-
-/// Declared in `sql/32_deliver_bulk.sql`.
+/// Declared in `sql/32_deliver_bulk.sql`, with an array of jsonb as its argument.
 #[pg_extern(sql = false)]
-fn _prepare_plain(
-    alerts: Array<Jsonb>,
-    at: TimestampWithTimeZone,
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Option<Row> {
-    if !jsonb::is_utf8_database() {
-        return None; // where an element may be refused as soon as it is taken
-    }
+fn deliver_alerts(fcinfo: pg_sys::FunctionCallInfo) -> Result<Rows<3>, ErrorReport> {
     let here = installed::here();
-    if !here.is_as_built() {
-        return None;
-    }
-    let at = i64::from(at);
-    let day = day::utc_day(at + POSTGRES_EPOCH_MICROS)?;
-    let (call, firing) = call_type(fcinfo)?;
-    let mut columns = Columns::<FIRING>::new();
-    let (mut firings, mut message_keys, mut content_keys, mut day_keys) =
-        (vec![], vec![], vec![], vec![]);
-    let mut in_app = false;
-    for json in alerts.iter() {
-        pgrx::check_for_interrupts!(); // a call may have alerts for seconds
-        let element = alert::read_element(json.map(Jsonb::value).transpose().ok()?).ok()?;
-        let alert::Element { firing: fired, user_id, message, dedup_window, parent } = element;
-        let policy = policy::builtin(fired.priority)?;
-        if dedup_window.is_some() || !fired.is_plain() {
+    let rows = owner::acting(here.owner, || {
+        let Some(call) = Call::prepare(fcinfo, &here) else {
+            // SAFETY: it is declared alike.
+            return Ok(unsafe { Rows::of(installed::function(c"_deliver_all_in_full"), fcinfo) });
+        };
+        let verdicts = call.decide(&here)?;
+        call.write(&verdicts, &here)?;
+        call.count(&verdicts, &here);
+        Ok::<_, Error>(call.answer(&verdicts, fcinfo))
+    });
+    Ok(rows?)
+}
+
+/// A call of plain alerts.
+struct Call {
+    alerts: Vec<Prepared>,
+    at: i64,
+    day_end: TimestampWithTimeZone,
+}
+
+impl Call {
+    /// None where an element is not plain, or cannot be read.
+    fn prepare(fcinfo: pg_sys::FunctionCallInfo, here: &Installed) -> Option<Self> {
+        let elements = elements(fcinfo)?;
+        // In another encoding an element may be refused as soon as it is taken.
+        if !jsonb::is_utf8_database() || !here.is_as_built() {
             return None;
         }
-        let texts = [("message", message), ("user_id", &*user_id)];
-        let alert_data = members::with_texts(fired.alert, &texts).ok()?;
-        let content_key =
-            keys::content_key(Some(&fired.content_hash), Some(&user_id), fired.dedup_key);
-        let message_key = keys::message_key();
-        in_app = in_app || fired.channels.contains(&"inapp");
-        columns.set([
-            (firings.len() as i32 + 1).into_datum().into(),
-            Column::Null,
-            Column::Uuid(message_key),
-            Column::Text(&fired.alert_id),
-            Column::text(fired.alert_name),
-            Column::Text(&user_id),
-            Column::Text(message),
-            Column::Text(fired.priority),
-            policy.lane.into_datum().into(),
-            Column::Texts(&fired.channels),
-            Column::Text(&fired.content_hash),
-            Column::Uuid(content_key),
-            Column::Null,
-            Column::text(parent),
-            Column::Jsonb(&alert_data),
-        ]);
-        // SAFETY: call_type() has counted its columns; sql/ declares them as they are here.
-        firings.push(unsafe { Row::form(firing.as_ptr(), &mut columns) }.0);
-        message_keys.push(message_key);
-        content_keys.push(content_key);
-        day_keys.push(keys::day_key(&user_id, &fired.alert_id, &day.name, 1));
-    }
-    let count = firings.len();
-    let all = |value: Option<pg_sys::Datum>| iter::repeat_n(value, count);
-    let mut columns = Columns::<CALL>::new();
-    // SAFETY: elements and columns are of the types that sql/ declares.
-    unsafe {
-        columns.set([
-            Element::row(firing.oid()).array(firings.into_iter().map(Some)),
-            Element::BOOLEAN.array(all(true.into_datum())),
-            arrays::uuids(message_keys.iter().map(Some)),
-            arrays::uuids(content_keys.iter().map(Some)),
-            Element::TIME.array(all((at + policy::DEDUP_MICROS).into_datum())),
-            arrays::uuids(day_keys.iter().map(Some)),
-            Element::INTEGER.array(all(policy::DAILY_LIMIT.into_datum())),
-            (day.end - POSTGRES_EPOCH_MICROS).into_datum().into(),
-            Column::Boolean(in_app),
-        ]);
-        Some(Row::form(call, &mut columns))
-    }
-}
-
-/// The columns of the `bulk_call` that a function returns, and those of a `firing`; None where they are not as many as here.
-fn call_type(
-    fcinfo: pg_sys::FunctionCallInfo,
-) -> Option<(pg_sys::TupleDesc, PgTupleDesc<'static>)> {
-    let mut call: pg_sys::TupleDesc = ptr::null_mut();
-    // SAFETY: as Postgres has it for functions that return rows.
-    unsafe {
-        pg_sys::get_call_result_type(fcinfo, ptr::null_mut(), &raw mut call);
-        if call.is_null() || (*call).natts as usize != CALL {
-            return None;
+        let at = now_micros();
+        let day = day::utc_day(at)?;
+        let mut alerts = Vec::with_capacity(elements.len());
+        for element in elements.iter() {
+            pgrx::check_for_interrupts!(); // a call may have alerts for seconds
+            let element = alert::read_element(element.map(Jsonb::value).transpose().ok()?).ok()?;
+            let alert::Element { firing, user_id, message, dedup_window, parent } = element;
+            if dedup_window.is_some() {
+                return None;
+            }
+            let user_id = Some(&*user_id);
+            let alert =
+                Asked { firing, user_id, message: Some(message), dedup_window: None, parent };
+            alerts.push(alert.prepare(at, Some(&day), true).ok().filter(|alert| alert.plain)?);
         }
-        let firings = PgTupleDesc::from_pg_copy(call).get(0)?.atttypid;
-        let firing = pg_sys::lookup_rowtype_tupdesc(pg_sys::get_element_type(firings), -1);
-        let firing = PgTupleDesc::from_pg(firing);
-        (firing.len() == FIRING).then_some((call, firing))
+        let some_in_app = alerts.iter().any(|alert| alert.in_app);
+        let day_end = TimestampWithTimeZone::try_from(day.end - POSTGRES_EPOCH_MICROS).ok()?;
+        (!some_in_app || inbox::is_as_made(here)).then_some(Self { alerts, at, day_end })
+    }
+
+    /// Decides, and reserves the keys of what is admitted.
+    fn decide(&self, here: &Installed) -> Result<Vec<Verdict>, Error> {
+        let at = self.at - POSTGRES_EPOCH_MICROS;
+        let content_until = TimestampWithTimeZone::try_from(at + policy::DEDUP_MICROS).ok();
+        let applicants: Vec<_> = self
+            .alerts
+            .iter()
+            .map(|alert| Applicant {
+                content: Some(alert.content_key),
+                places: alert.day_key.as_slice(),
+            })
+            .collect();
+        loop {
+            let contents = self.alerts.iter().map(|alert| alert.content_key).collect();
+            let days = self.alerts.iter().filter_map(|alert| alert.day_key).collect();
+            let look = as_of_now(|| dedup::look(here, contents, days, at))?;
+            let verdicts = admission::admit(&applicants, &look.held);
+            let reservations: Vec<_> = self
+                .alerts
+                .iter()
+                .zip(&verdicts)
+                .filter_map(|(alert, verdict)| match verdict {
+                    Verdict::Admitted { content, place } => {
+                        let (content, day, owner) = (*content, *place, alert.message_key);
+                        Some(Reservation { content, content_until, day, owner })
+                    }
+                    Verdict::Duplicate | Verdict::Capped => None,
+                })
+                .collect();
+            if reservations.is_empty() {
+                return Ok(verdicts);
+            }
+            // Where another session has won a key since the look, all of it is undone and decided again: whoever waits with keys in
+            // hand, for keys that come before them, may wait for ever.
+            let reserved = subtransaction::unless_key_is_taken(|| {
+                if look.some_expired {
+                    free_expired(&reservations, at);
+                }
+                dedup::reserve_all(here, &reservations, self.day_end)
+            })?;
+            // SAFETY: reads a number.
+            if reserved.is_some() {
+                return Ok(verdicts);
+            } else if unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 } {
+                return Err(Error::ConcurrentInsert);
+            }
+        }
+    }
+
+    /// Writes what comes of those that are admitted, and that others were not.
+    fn write(&self, verdicts: &[Verdict], here: &Installed) -> Result<(), Error> {
+        let each = || self.alerts.iter().zip(verdicts);
+        let admitted =
+            || each().filter(|(_, verdict)| is_admitted(verdict)).map(|(alert, _)| alert);
+        let suppressed: Vec<_> = each()
+            .filter(|(_, verdict)| !is_admitted(verdict))
+            .map(|(alert, verdict)| (alert.fired(), status(alert, verdict)))
+            .collect();
+        if !suppressed.is_empty() {
+            suppress(&suppressed);
+        }
+        if admitted().any(|alert| alert.in_app) {
+            let shown = || admitted().filter(|alert| alert.in_app);
+            inbox::put(here, shown().map(|alert| alert.fired().notification()))?;
+            let users: BTreeSet<String> =
+                shown().filter_map(|alert| alert.fired().user()).collect();
+            let users = users.iter().map(String::as_str);
+            wake::inboxes(here.inboxes_listening_until, users, now_micros());
+        }
+        let delivered: Vec<_> =
+            admitted().filter(|alert| !alert.is_sent).map(Prepared::fired).collect();
+        if !delivered.is_empty() {
+            note_delivered(&delivered, self.at - POSTGRES_EPOCH_MICROS);
+        }
+        let sent = admitted().filter(|alert| alert.is_sent);
+        if outbox::enqueue(here, sent.map(|alert| Ok(alert.fired().message())))? > 0 {
+            wake::drivers(here.drivers_asleep_until, now_micros());
+        }
+        Ok(())
+    }
+
+    fn count(&self, verdicts: &[Verdict], here: &Installed) {
+        let answers =
+            || self.alerts.iter().zip(verdicts).map(|(alert, verdict)| status(alert, verdict));
+        let of = |wanted| answers().filter(|answer| *answer == wanted).count() as i64;
+        let (hundreds, tens) = (here.count_queued_hundreds, here.count_queued_tens);
+        _count_by(hundreds, tens, here.count_queued, of("queued"));
+        for (wanted, counter) in [
+            ("delivered", here.count_delivered),
+            ("duplicate", here.count_duplicate),
+            ("capped", here.count_capped),
+        ] {
+            for _ in 0..of(wanted) {
+                sequence::next_value(counter);
+            }
+        }
+    }
+
+    /// A row for each.
+    fn answer(&self, verdicts: &[Verdict], fcinfo: pg_sys::FunctionCallInfo) -> Rows<3> {
+        // SAFETY: the function is declared to return a set of so many columns.
+        let mut rows = unsafe { Rows::new(fcinfo) };
+        for (ordinal, (alert, verdict)) in (1i32..).zip(self.alerts.iter().zip(verdicts)) {
+            rows.push([
+                ordinal.into_datum().into(),
+                Column::Text(status(alert, verdict)),
+                Column::uuid(is_admitted(verdict).then_some(alert.message_key)),
+            ]);
+        }
+        rows
     }
 }
 
-/// In their order, without NULL: what Postgres looks for by an index it sorts, and that is quick where it is sorted.
-#[pg_extern(immutable, strict, parallel_safe)]
-fn _sorted(keys: Array<Uuid>) -> Vec<Uuid> {
-    let mut keys = arrays::keys(&keys);
-    keys.sort_unstable();
-    keys.into_iter().map(Uuid::from_bytes).collect()
-}
-
-/// `_day_keys` of many firings, one after the other. The arrays are of equal length.
-#[pg_extern(name = "_day_keys", immutable, strict, parallel_safe)]
-fn _day_keys_of_many(
-    user_ids: Array<&str>,
-    alert_ids: Array<&str>,
-    day: &str,
-    daily_limits: Array<i32>,
-) -> Vec<Uuid> {
-    let firings = user_ids.iter().flatten().zip(alert_ids.iter().flatten());
-    firings
-        .zip(daily_limits.iter())
-        .flat_map(|((user_id, alert_id), limit)| {
-            _day_keys(user_id, alert_id, day, limit.unwrap_or(0))
-        })
-        .collect()
-}
-
-thread_local! {
-    static ADMISSION: RowType<3> = const {
-        RowType::new([
-            (c"verdicts", pg_sys::INT4ARRAYOID),
-            (c"reserved_contents", pg_sys::UUIDARRAYOID),
-            (c"reserved_days", pg_sys::UUIDARRAYOID),
-        ])
-    };
-}
-
-/// Declared in `sql/32_deliver_bulk.sql`.
-#[pg_extern(sql = false)]
-fn _admit(
-    asked: Array<bool>,
-    content_keys: Array<Uuid>,
-    day_keys: Array<Uuid>,
-    daily_limits: Array<i32>,
-    held: Option<Array<Uuid>>,
-) -> Row {
-    let held = held.map(|held| arrays::keys(&held).into_iter().collect()).unwrap_or_default();
-    let day_keys = arrays::keys(&day_keys);
-    let mut rest = day_keys.as_slice();
-    let mut places = |limit: Option<i32>| {
-        let (places, others) = rest.split_at(rest.len().min(limit.unwrap_or(0) as usize));
-        rest = others;
-        places
-    };
-    let applicants: Vec<Applicant> = asked
-        .iter()
-        .zip(content_keys.iter())
-        .zip(daily_limits.iter())
-        .filter_map(|((asked, content), limit)| {
-            let applicant =
-                Applicant { content: content.map(|key| *key.as_bytes()), places: places(limit) };
-            (asked == Some(true)).then_some(applicant)
-        })
-        .collect();
-    let mut decided = admission::admit(&applicants, &held).into_iter();
-    let (mut verdicts, mut contents, mut days) = (vec![], vec![], vec![]);
-    for asked in asked.iter() {
-        let verdict = if asked == Some(true) { decided.next() } else { None };
-        let (number, content, place) = match verdict {
-            Some(Verdict::Admitted { content, place }) => (0, content, place),
-            Some(Verdict::Duplicate) => (1, None, None),
-            Some(Verdict::Capped) => (2, None, None),
-            None => (-1, None, None), // a NULL would make the array slow to look into
-        };
-        verdicts.push(number);
-        contents.push(content);
-        days.push(place);
+/// The array that is asked for; None where it is no list of elements.
+fn elements<'a>(fcinfo: pg_sys::FunctionCallInfo) -> Option<Array<'a, Jsonb<'a>>> {
+    // SAFETY: the argument is an array, which is there as long as the call.
+    unsafe {
+        let array = fcinfo::pg_getarg_datum(fcinfo, 0)?;
+        let array: *mut pg_sys::ArrayType = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
+        let is_list = (*array).ndim == 1;
+        is_list.then(|| Array::from_datum(array.into(), false)).flatten()
     }
-    // SAFETY: the numbers are integers.
-    let verdicts = unsafe { Element::INTEGER.array(verdicts.into_iter().map(i32::into_datum)) };
-    let keys = |keys: Vec<Option<Key>>| arrays::uuids(keys.iter().map(Option::as_ref));
-    ADMISSION.with(|admission| admission.row([verdicts, keys(contents), keys(days)]))
 }
 
-/// Declared in `sql/32_deliver_bulk.sql`.
-#[pg_extern(sql = false)]
-fn _reserve_all(
-    day_keys: Array<Uuid>,
-    day_until: TimestampWithTimeZone,
-    content_keys: Array<Uuid>,
-    content_until: Array<TimestampWithTimeZone>,
-    owners: Array<Uuid>,
-) -> Result<(), ErrorReport> {
-    let day_until = iter::repeat(Some(day_until));
-    let days = reservations([c"day_key", c"day_until"], &day_keys, day_until, &owners);
-    let until = content_until.iter();
-    let contents = reservations([c"content_key", c"content_until"], &content_keys, until, &owners);
-    let rows = days.into_iter().chain(contents).map(|(_, row)| Ok(row));
-    insert::into(installed::here().dedup_keys, |table| table.put_all(rows))?;
-    Ok(())
+fn is_admitted(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Admitted { .. })
 }
 
-/// Keys in their order, each with its row of `dedup_keys`. NULL is none.
-fn reservations<'a>(
-    [key_column, until_column]: [&'a CStr; 2],
-    keys: &Array<Uuid>,
-    until: impl Iterator<Item = Option<TimestampWithTimeZone>>,
-    owners: &Array<Uuid>,
-) -> Vec<(Key, Values<'a, 3>)> {
-    let mut rows: Vec<_> = keys
-        .iter()
-        .zip(until)
-        .zip(owners.iter())
-        .filter_map(|((key, until), owner)| {
-            let row = [
-                (key_column, key.into_datum()),
-                (until_column, until.into_datum()),
-                (c"owner", owner.into_datum()),
-            ];
-            Some((*key?.as_bytes(), row))
-        })
-        .collect();
-    rows.sort_unstable_by_key(|(key, _)| *key);
-    rows
+fn status(alert: &Prepared, verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Admitted { .. } if alert.is_sent => "queued",
+        Verdict::Admitted { .. } => "delivered",
+        Verdict::Duplicate => "duplicate",
+        Verdict::Capped => "capped",
+    }
 }
 
-/// Declared in `sql/32_deliver_bulk.sql`.
-#[pg_extern(sql = false)]
-fn _enqueue_all(
-    firings: Array<RowArgument>,
-    verdicts: Array<i32>,
-    day_keys: Array<Uuid>,
-    at: TimestampWithTimeZone,
-) -> Result<i64, ErrorReport> {
-    let delivered = vec!["inapp"].into_datum();
-    let nothing = Vec::<&str>::new().into_datum();
-    let mut rows = RowReader::<FIRING>::new();
-    let mut message = |firing: Option<RowArgument>, day_key: Option<Uuid>| {
-        let firing = rows.read(firing.ok_or(Error::RowType)?)?;
-        let [_, _, delivery_key, alert_id, _, user_id, _, priority, lane, ..] = firing;
-        let [.., channels, content_hash, content_key, expires_at, traceparent, alert_data] = firing;
-        // SAFETY: the columns are a text[] and a jsonb, which has its length before it.
-        let (names, bytes) = unsafe {
-            let names = channels.and_then(|names| Array::<&str>::from_datum(names, false));
-            (names, alert_data.map(|data| pgrx::varsize_any(data.cast_mut_ptr()) as i32))
-        };
-        let names = names.ok_or(Error::RowType)?;
-        let owed: Vec<&str> = names.iter().flatten().filter(|name| *name != "inapp").collect();
-        let all_owed = owed.len() == names.len();
-        Ok((!owed.is_empty()).then(|| Message {
-            lane,
-            delivery_key,
-            alert_id,
-            user_id,
-            priority,
-            channels: if all_owed { channels } else { owed.into_datum() },
-            delivered_channels: if all_owed { nothing } else { delivered },
-            content_hash,
-            content_key,
-            day_key: day_key.into_datum(),
-            bytes: bytes.into_datum(),
-            at: at.into_datum(),
-            expires_at,
-            traceparent,
-            alert_data,
-        }))
-    };
-    let admitted = firings.iter().zip(verdicts.iter()).zip(day_keys.iter());
-    let messages = admitted
-        .filter(|((_, verdict), _)| *verdict == Some(0))
-        .filter_map(|((firing, _), day_key)| message(firing, day_key).transpose());
-    Ok(outbox::enqueue(&installed::here(), messages)?)
+/// Sees what others have committed until now and this transaction has written, as each statement of a function does.
+fn as_of_now<T>(look: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // SAFETY: as Postgres does before a statement; an error ends it.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let seen = look()?;
+        pg_sys::PopActiveSnapshot();
+        Ok(seen)
+    }
+}
+
+fn free_expired(wanted: &[Reservation], at: i64) {
+    let days = arrays::uuids(wanted.iter().map(|wanted| wanted.day.as_ref()));
+    let contents = arrays::uuids(wanted.iter().map(|wanted| wanted.content.as_ref()));
+    let function = installed::function(c"_free_expired");
+    let none = pg_sys::InvalidOid;
+    // SAFETY: these are its arguments.
+    unsafe { pg_sys::OidFunctionCall3Coll(function, none, days, contents, at.into()) };
+}
+
+/// An array of a column of these.
+fn column<'a>(
+    element: Element,
+    alerts: impl Iterator<Item = &'a Fired>,
+    value: fn(&Fired) -> Option<pg_sys::Datum>,
+) -> pg_sys::Datum {
+    // SAFETY: callers name the type of the column.
+    unsafe { element.array_datum(alerts.map(value)) }
+}
+
+fn suppress(alerts: &[(Fired, &'static str)]) {
+    let texts = |value| column(Element::TEXT, alerts.iter().map(|(alert, _)| alert), value);
+    let reasons = alerts.iter().map(|(_, reason)| reason.into_datum());
+    let (function, none) = (installed::function(c"_suppress"), pg_sys::InvalidOid);
+    // SAFETY: these are its arguments.
+    unsafe {
+        pg_sys::OidFunctionCall4Coll(
+            function,
+            none,
+            texts(|alert| alert.alert_id),
+            texts(|alert| alert.user_id),
+            Element::TEXT.array_datum(reasons),
+            texts(|alert| alert.content_hash),
+        );
+    }
+}
+
+fn note_delivered(alerts: &[Fired], at: i64) {
+    let texts = |value| column(Element::TEXT, alerts.iter(), value);
+    let (function, none) = (installed::function(c"_note_delivered"), pg_sys::InvalidOid);
+    // SAFETY: these are its arguments.
+    unsafe {
+        pg_sys::OidFunctionCall6Coll(
+            function,
+            none,
+            texts(|alert| alert.alert_id),
+            texts(|alert| alert.user_id),
+            texts(|alert| alert.content_hash),
+            column(Element::UUID, alerts.iter(), |alert| alert.message_key),
+            texts(|alert| alert.priority),
+            at.into(),
+        );
+    }
 }

@@ -1,7 +1,5 @@
 //! Rows of the in-app inbox.
 
-use std::iter;
-
 use pgrx::datum::IntoDatum;
 use pgrx::pg_sys;
 
@@ -37,9 +35,12 @@ pub fn is_as_made(here: &Installed) -> bool {
     insert::is_all_of_insert(here.notifications, &types)
 }
 
-pub fn put(here: &Installed, notification: &Notification) -> Result<(), Error> {
-    insert::into(here.notifications, |table| {
-        let row = [
+pub fn put(
+    here: &Installed,
+    notifications: impl Iterator<Item = Notification>,
+) -> Result<(), Error> {
+    let row = |notification: Notification| {
+        Ok([
             (c"notification_id", sequence::next_value(here.notification_id).into_datum()),
             (c"user_id", notification.user_id),
             (c"alert_id", notification.alert_id),
@@ -48,8 +49,8 @@ pub fn put(here: &Installed, notification: &Notification) -> Result<(), Error> {
             (c"priority", notification.priority),
             (c"delivery_key", notification.delivery_key),
             (c"created_at", notification.created_at),
-        ];
-        table.put_all(iter::once(Ok(row)))
-    })?;
+        ])
+    };
+    insert::into(here.notifications, |table| table.put_all(notifications.map(row)))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::ffi::{c_char, CStr};
 use std::{ptr, slice};
 
 use pgrx::memcxt::PgMemoryContexts;
-use pgrx::{pg_sys, PgList};
+use pgrx::pg_sys;
 
 use crate::error::Error;
 use crate::owner;
@@ -26,8 +26,8 @@ pub struct Target {
 /// A row's values, in the order of the table's columns, of which the others are NULL.
 pub type Values<'a, const N: usize> = [(&'a CStr, Option<pg_sys::Datum>); N];
 
-/// Rows that go into the table at once, as COPY has them.
-const BATCH: usize = 100;
+/// Rows that go into the table at once: fewer than what Postgres keeps account of one by one, which it does faster than of many.
+const BATCH: usize = 50;
 
 /// Opens a table, locks it as INSERT does, and closes it when `insert` has put its rows.
 pub fn into<T>(
@@ -77,14 +77,15 @@ impl Target {
             let state = pg_sys::CreateExecutorState();
             (*state).es_output_cid = pg_sys::GetCurrentCommandId(true);
             (*state).es_snapshot = pg_sys::GetActiveSnapshot();
-            // Where triggers look for it.
-            (*state).es_opened_result_relations = pg_sys::lappend(ptr::null_mut(), result.cast());
             let mut target =
                 Self { table, result, state, rows: vec![], places: vec![], settings: None };
             if target.calls_functions() {
                 target.settings = Some(set_search_path());
             }
             if target.has_triggers() {
+                // Where triggers look for it.
+                (*state).es_opened_result_relations =
+                    pg_sys::lappend(ptr::null_mut(), result.cast());
                 pg_sys::AfterTriggerBeginQuery();
             }
             target
@@ -96,10 +97,13 @@ impl Target {
             if self.has_triggers() {
                 pg_sys::AfterTriggerEndQuery(self.state);
             }
-            for row in self.rows {
-                pg_sys::ExecDropSingleTupleTableSlot(row);
+            for row in self.rows.into_iter().rev() {
+                pg_sys::ExecDropSingleTupleTableSlot(row); // what was made last is found at once
             }
-            pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
+            if !(*self.state).es_tupleTable.is_null() {
+                pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
+                // triggers' rows
+            }
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::FreeExecutorState(self.state);
             if let Some(level) = self.settings {
@@ -118,7 +122,7 @@ impl Target {
                 || !constraints.is_null() && (*constraints).num_check > 0
                 || (0..(*self.result).ri_NumIndices as usize).any(|place| {
                     let index = *(*self.result).ri_IndexRelationInfo.add(place);
-                    !(*index).ii_Expressions.is_null() || !tests_for_null((*index).ii_Predicate)
+                    !(*index).ii_Expressions.is_null() || !(*index).ii_Predicate.is_null()
                 })
         }
     }
@@ -156,29 +160,100 @@ impl Target {
         Ok(inserted)
     }
 
+    /// Inserts rows, and then the entries of one index after the other: of those that begin with one of the columns of `orders`, in that
+    /// order of rows, then of all others. A key that another row has is an error.
+    pub fn put_all_by_index<'a, const N: usize>(
+        &mut self,
+        count: usize,
+        row: impl Fn(usize) -> Values<'a, N>,
+        orders: &[(&CStr, Vec<usize>)],
+    ) -> Result<(), Error> {
+        let keeps_rows = self.has_triggers(); // which may have changed them; others are made anew for each index
+        let mut tids = vec![None; count];
+        // SAFETY: open() has made what is needed.
+        unsafe {
+            for first in (0..count).step_by(BATCH) {
+                let (mut numbers, mut slots) = (vec![], vec![]);
+                for number in first..count.min(first + BATCH) {
+                    let place = if keeps_rows { number } else { number - first };
+                    let slot = self.fill(place, &row(number))?;
+                    if !keeps_rows || self.fire_before(slot) {
+                        self.check_constraints(slot);
+                        numbers.push(number);
+                        slots.push(slot);
+                    }
+                }
+                self.write_rows(&mut slots);
+                for (number, slot) in numbers.into_iter().zip(slots) {
+                    tids[number] = Some((*slot).tts_tid);
+                }
+            }
+            let indexes = Indexes::of(self.result);
+            for (index, order) in indexes.sorted_by(self.table, orders) {
+                indexes.leave_one(self.result, index);
+                for place in 0..count {
+                    let number = order.map_or(place, |order| order[place]);
+                    let Some(tid) = tids[number] else { continue };
+                    let slot = match keeps_rows {
+                        true => self.rows[number],
+                        false => self.fill(0, &row(number))?,
+                    };
+                    (*slot).tts_tid = tid;
+                    self.put_index_entries(slot, false);
+                    if place % BATCH == 0 {
+                        pgrx::check_for_interrupts!(); // a call may have rows for seconds
+                        if !keeps_rows {
+                            pg_sys::MemoryContextReset(self.row_memory());
+                        }
+                    }
+                }
+            }
+            indexes.put_back(self.result);
+            if keeps_rows {
+                for number in (0..count).filter(|number| tids[*number].is_some()) {
+                    self.fire_after(self.rows[number]);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// SAFETY: as many rows were filled, and checked.
     unsafe fn write(&mut self, rows: usize) {
         unsafe {
-            let command = (*self.state).es_output_cid;
-            let table = self.table;
-            match rows {
-                0 => {}
-                1 => pg_sys::simple_table_tuple_insert(table, self.rows[0]),
-                _ => PgMemoryContexts::For(self.row_memory()).switch_to(|_| {
-                    let slots = self.rows.as_mut_ptr();
-                    let null = ptr::null_mut();
-                    pg_sys::table_multi_insert(table, slots, rows as i32, command, 0, null)
-                }),
-            }
-            for place in 0..rows {
-                self.put_index_entries(self.rows[place], false);
+            let mut slots = self.rows[..rows].to_vec();
+            self.write_rows(&mut slots);
+            for slot in slots {
+                self.put_index_entries(slot, false);
             }
             pg_sys::MemoryContextReset(self.row_memory());
         }
     }
 
+    /// SAFETY: the rows were filled, and checked.
+    unsafe fn write_rows(&mut self, rows: &mut [*mut pg_sys::TupleTableSlot]) {
+        unsafe {
+            let command = (*self.state).es_output_cid;
+            let table = self.table;
+            match rows {
+                [] => {}
+                [row] => pg_sys::simple_table_tuple_insert(table, *row),
+                _ => PgMemoryContexts::For(self.row_memory()).switch_to(|_| {
+                    let (slots, count) = (rows.as_mut_ptr(), rows.len() as i32);
+                    pg_sys::table_multi_insert(table, slots, count, command, 0, ptr::null_mut())
+                }),
+            }
+        }
+    }
+
     unsafe fn row_memory(&mut self) -> pg_sys::MemoryContext {
-        unsafe { (*pg_sys::MakePerTupleExprContext(self.state)).ecxt_per_tuple_memory }
+        unsafe {
+            let mut context = (*self.state).es_per_tuple_exprcontext;
+            if context.is_null() {
+                context = pg_sys::MakePerTupleExprContext(self.state);
+            }
+            (*context).ecxt_per_tuple_memory
+        }
     }
 
     /// As ON CONFLICT DO NOTHING: false where another row has one of its unique keys. Waits for a transaction that inserts one. All keys
@@ -239,11 +314,13 @@ impl Target {
         unsafe {
             let descriptor = (*self.table).rd_att;
             if place == self.rows.len() {
-                let kind = &raw const pg_sys::TTSOpsVirtual;
+                let kind = &raw const pg_sys::TTSOpsHeapTuple; // which a table makes a tuple of without a copy
                 self.rows.push(pg_sys::MakeSingleTupleTableSlot(descriptor, kind));
             }
             let row = self.rows[place];
-            pg_sys::ExecClearTuple(row);
+            if u32::from((*row).tts_flags) & pg_sys::TTS_FLAG_SHOULDFREE != 0 {
+                pg_sys::ExecClearTuple(row); // the tuple of its last values
+            }
             let names = values.iter().map(|(name, _)| name.as_ptr());
             if !names.eq(self.places.iter().map(|(name, _)| *name)) {
                 self.find(values)?;
@@ -256,7 +333,9 @@ impl Target {
                     *(*row).tts_isnull.add(*place) = false;
                 }
             }
-            Ok(pg_sys::ExecStoreVirtualTuple(row))
+            (*row).tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16); // as ExecStoreVirtualTuple does
+            (*row).tts_nvalid = columns as i16;
+            Ok(row)
         }
     }
 
@@ -264,6 +343,7 @@ impl Target {
     unsafe fn find(&mut self, values: &[(&CStr, Option<pg_sys::Datum>)]) -> Result<(), Error> {
         let mut values = values.iter().map(|(name, _)| *name).peekable();
         self.places.clear();
+        self.places.reserve_exact(values.len());
         unsafe {
             let descriptor = (*self.table).rd_att;
             for column in 0..(*descriptor).natts as usize {
@@ -280,7 +360,14 @@ impl Target {
 
     unsafe fn check_constraints(&mut self, row: *mut pg_sys::TupleTableSlot) {
         unsafe {
-            if !(*(*self.table).rd_att).constr.is_null() {
+            let descriptor = (*self.table).rd_att;
+            let constraints = (*descriptor).constr;
+            let lacks_value =
+                |place| *(*row).tts_isnull.add(place) && (*attribute(descriptor, place)).attnotnull;
+            if !constraints.is_null()
+                && ((*constraints).num_check > 0
+                    || (0..(*descriptor).natts as usize).any(lacks_value))
+            {
                 pg_sys::ExecConstraints(self.result, row, self.state);
             }
         }
@@ -350,6 +437,64 @@ impl Target {
     }
 }
 
+/// The open indexes of a table.
+struct Indexes {
+    count: i32,
+    relations: pg_sys::RelationPtr,
+    infos: *mut *mut pg_sys::IndexInfo,
+}
+
+impl Indexes {
+    unsafe fn of(table: *mut pg_sys::ResultRelInfo) -> Self {
+        unsafe {
+            Self {
+                count: (*table).ri_NumIndices,
+                relations: (*table).ri_IndexRelationDescs,
+                infos: (*table).ri_IndexRelationInfo,
+            }
+        }
+    }
+
+    /// Their places, those that begin with one of the columns first, each with the order of that column.
+    unsafe fn sorted_by<'a>(
+        &self,
+        table: pg_sys::Relation,
+        orders: &'a [(&CStr, Vec<usize>)],
+    ) -> Vec<(usize, Option<&'a Vec<usize>>)> {
+        let first_column = |index: usize| unsafe {
+            let number = (**self.infos.add(index)).ii_IndexAttrNumbers[0];
+            let column = (number > 0).then(|| attribute((*table).rd_att, number as usize - 1));
+            column.map(|column| CStr::from_ptr((*column).attname.data.as_ptr()))
+        };
+        let rank = |index| {
+            let column = first_column(index);
+            orders.iter().position(|(name, _)| Some(*name) == column).unwrap_or(orders.len())
+        };
+        let mut indexes: Vec<_> =
+            (0..self.count as usize).map(|index| (rank(index), index)).collect();
+        indexes.sort_unstable();
+        let order = |rank| orders.get(rank).map(|(_, order)| order);
+        indexes.into_iter().map(|(rank, index)| (index, order(rank))).collect()
+    }
+
+    /// The executor makes entries of that one alone.
+    unsafe fn leave_one(&self, table: *mut pg_sys::ResultRelInfo, index: usize) {
+        unsafe {
+            (*table).ri_NumIndices = 1;
+            (*table).ri_IndexRelationDescs = self.relations.add(index);
+            (*table).ri_IndexRelationInfo = self.infos.add(index);
+        }
+    }
+
+    unsafe fn put_back(self, table: *mut pg_sys::ResultRelInfo) {
+        unsafe {
+            (*table).ri_NumIndices = self.count;
+            (*table).ri_IndexRelationDescs = self.relations;
+            (*table).ri_IndexRelationInfo = self.infos;
+        }
+    }
+}
+
 /// Whether this transaction has inserted the row.
 unsafe fn is_own(row: *mut pg_sys::TupleTableSlot) -> bool {
     let mut is_null = false;
@@ -357,18 +502,6 @@ unsafe fn is_own(row: *mut pg_sys::TupleTableSlot) -> bool {
         let attribute = pg_sys::MinTransactionIdAttributeNumber;
         let xid = pg_sys::slot_getsysattr(row, attribute, &raw mut is_null);
         pg_sys::TransactionIdIsCurrentTransactionId((xid.value() as u32).into())
-    }
-}
-
-/// Whether no more is in an index's predicate than that columns are, or are not, NULL.
-unsafe fn tests_for_null(predicate: *mut pg_sys::List) -> bool {
-    unsafe {
-        let conditions = PgList::<pg_sys::Node>::from_pg(predicate);
-        let mut nodes = conditions.iter_ptr();
-        nodes.all(|condition| {
-            (*condition).type_ == pg_sys::NodeTag::T_NullTest
-                && (*(*condition.cast::<pg_sys::NullTest>()).arg).type_ == pg_sys::NodeTag::T_Var
-        })
     }
 }
 

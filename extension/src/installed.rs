@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::ptr;
 
 use pgrx::datum::{FromDatum, Uuid};
-use pgrx::{pg_sys, PgList};
+use pgrx::{pg_extern, pg_sys, PgList};
 
 use crate::owner;
 use crate::sequence;
@@ -15,9 +15,15 @@ pub struct Installed {
     /// Of the tables.
     pub owner: pg_sys::Oid,
     pub install_id: Uuid,
-    pub settings_written: pg_sys::Oid,
+    /// No policy or time zone is set. Where another session sets one, it is looked up again: that counts as a change of a table.
+    nothing_set: bool,
     pub first_use_seen: pg_sys::Oid,
     pub count_queued: pg_sys::Oid,
+    pub count_queued_tens: pg_sys::Oid,
+    pub count_queued_hundreds: pg_sys::Oid,
+    pub count_delivered: pg_sys::Oid,
+    pub count_duplicate: pg_sys::Oid,
+    pub count_capped: pg_sys::Oid,
     pub drivers_asleep_until: pg_sys::Oid,
     pub inboxes_listening_until: pg_sys::Oid,
     pub dedup_keys: pg_sys::Oid,
@@ -25,7 +31,8 @@ pub struct Installed {
     pub notification_id: pg_sys::Oid,
     /// Partitions, by slot.
     pub outbox: [pg_sys::Oid; 3],
-    pub outbox_slot: pg_sys::Oid,
+    /// That inserts go to. Where it has been rotated, a table was truncated, and it is looked up again.
+    pub outbox_slot: i64,
     /// Partitions, by slot.
     pub claims: [pg_sys::Oid; 3],
     pub many_addresses: pg_sys::Oid,
@@ -39,8 +46,7 @@ pub struct Installed {
 impl Installed {
     /// Whether nothing was set that a firing depends on, and the first use is over.
     pub fn is_as_built(&self) -> bool {
-        sequence::last_value(self.settings_written).is_none()
-            && sequence::was_called(self.first_use_seen)
+        self.nothing_set && sequence::was_called(self.first_use_seen)
     }
 }
 
@@ -54,6 +60,8 @@ thread_local! {
 }
 
 pub fn here() -> Installed {
+    // SAFETY: in a transaction, as all functions are. What others have committed counts at once, as it would for a query.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
     let changes = CHANGES.get().unwrap_or_else(watch);
     match KNOWN.get() {
         Some((seen, installed)) if seen == changes => installed,
@@ -84,25 +92,33 @@ unsafe fn look_up() -> Installed {
         let relation = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
         let dedup_keys = relation(c"dedup_keys");
         let owner = owner_of(dedup_keys);
-        let install_id = owner::acting(owner, || {
-            Uuid::from_datum(
-                pg_sys::OidFunctionCall0Coll(function(c"_install_id"), pg_sys::InvalidOid),
-                false,
+        let (install_id, nothing_set, outbox_slot) = owner::acting(owner, || {
+            let install_id =
+                pg_sys::OidFunctionCall0Coll(function(c"_install_id"), pg_sys::InvalidOid);
+            (
+                Uuid::from_datum(install_id, false),
+                sequence::last_value(relation(c"settings_written")).is_none(),
+                sequence::last_value(relation(c"outbox_slot")).unwrap_or(0),
             )
         });
         Installed {
             owner,
             install_id: install_id.unwrap_or(Uuid::from_bytes([0; 16])),
-            settings_written: relation(c"settings_written"),
+            nothing_set,
             first_use_seen: relation(c"first_use_seen"),
             count_queued: relation(c"count_queued"),
+            count_queued_tens: relation(c"count_queued_tens"),
+            count_queued_hundreds: relation(c"count_queued_hundreds"),
+            count_delivered: relation(c"count_delivered"),
+            count_duplicate: relation(c"count_duplicate"),
+            count_capped: relation(c"count_capped"),
             drivers_asleep_until: relation(c"drivers_asleep_until"),
             inboxes_listening_until: relation(c"inboxes_listening_until"),
             dedup_keys,
             notifications: relation(c"notifications"),
             notification_id: relation(c"notifications_notification_id_seq"),
             outbox: [c"outbox_0", c"outbox_1", c"outbox_2"].map(relation),
-            outbox_slot: relation(c"outbox_slot"),
+            outbox_slot,
             claims: [c"claims_0", c"claims_1", c"claims_2"].map(relation),
             many_addresses: relation(c"many_addresses"),
             recipients: relation(c"recipients"),
@@ -111,6 +127,14 @@ unsafe fn look_up() -> Installed {
             fired_alert: pg_sys::get_rel_type_id(relation(c"fired_alert")),
         }
     }
+}
+
+/// Declared in `sql/10_tables.sql`.
+#[pg_extern(sql = false)]
+fn _call_for_all(sequence: pg_sys::Oid) {
+    sequence::next_value(sequence);
+    // SAFETY: takes any OID of a relation.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(sequence) };
 }
 
 unsafe fn owner_of(table: pg_sys::Oid) -> pg_sys::Oid {

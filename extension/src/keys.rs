@@ -5,8 +5,10 @@ use uuid::Uuid;
 
 use crate::hash::write_string;
 
+pub type Key = [u8; 16];
+
 /// The MD5 of the parts as a JSON array, which keeps ('a', 'b/c') apart from ('a/b', 'c').
-pub fn dedup_key<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> [u8; 16] {
+pub fn dedup_key<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> Key {
     let mut text = String::with_capacity(128);
     text.push('[');
     for (index, part) in parts.enumerate() {
@@ -23,11 +25,7 @@ pub fn dedup_key<'a>(parts: impl Iterator<Item = Option<&'a str>>) -> [u8; 16] {
 }
 
 /// The key of a content: of its hash, or of what the caller has given in its place.
-pub fn content_key(
-    content_hash: Option<&str>,
-    user_id: Option<&str>,
-    given: Option<&str>,
-) -> [u8; 16] {
+pub fn content_key(content_hash: Option<&str>, user_id: Option<&str>, given: Option<&str>) -> Key {
     match given {
         None => dedup_key([Some("content"), content_hash].into_iter()),
         Some(_) => dedup_key([Some("dedup_key"), user_id, given].into_iter()),
@@ -35,13 +33,13 @@ pub fn content_key(
 }
 
 /// The key of a place, from 1, in a user's day for one alert.
-pub fn day_key(user_id: &str, alert_id: &str, day: &str, place: i32) -> [u8; 16] {
+pub fn day_key(user_id: &str, alert_id: &str, day: &str, place: i32) -> Key {
     let place = place.to_string();
     dedup_key(["day", user_id, alert_id, day, &place].into_iter().map(Some))
 }
 
 /// A new key, which sorts by the time of its making so that indexes of keys grow at one end.
-pub fn message_key() -> [u8; 16] {
+pub fn message_key() -> Key {
     Uuid::now_v7().into_bytes()
 }
 
@@ -49,7 +47,7 @@ pub fn message_key() -> [u8; 16] {
 mod tests {
     use super::*;
 
-    fn key(parts: &[Option<&str>]) -> [u8; 16] {
+    fn key(parts: &[Option<&str>]) -> Key {
         dedup_key(parts.iter().copied())
     }
 

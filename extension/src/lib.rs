@@ -1,6 +1,6 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `claim`, `claimed`, `told`, `delivery_trigger` and `wake` (the SQL functions), `columns`,
-//! `inbox`, `index`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`, `recipients`, `row`, `rows`, `sequence`, `stored`,
+//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `many_in_full`, `claim`, `claimed`, `told`, `delivery_trigger` and `wake` (the SQL functions), `columns`,
+//! `dedup`, `inbox`, `index`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`, `recipients`, `row`, `rows`, `sequence`, `stored`, `subtransaction`,
 //! `window`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes and each
 //! claim reads, and the counts of deliveries.
 
@@ -15,6 +15,7 @@ mod claim_end;
 mod claimed;
 mod columns;
 mod day;
+mod dedup;
 mod delivery_counts;
 mod delivery_trigger;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod internal;
 mod json;
 mod jsonb;
 mod keys;
+mod many_in_full;
 mod members;
 mod new_jsonb;
 mod number;
@@ -45,6 +47,7 @@ mod rows;
 mod sequence;
 mod snapshot;
 mod stored;
+mod subtransaction;
 mod told;
 mod trace;
 mod value;
@@ -78,9 +81,9 @@ extension_sql_file!(
         internal::_now_ms,
         internal::_content_key,
         internal::_day_keys,
-        fire_many::_day_keys_of_many,
-        fire_many::_read_firings,
-        fire_many::_sorted,
+        many_in_full::_day_keys_of_many,
+        many_in_full::_read_firings,
+        many_in_full::_sorted,
         told::_told,
         internal::_snapshot_with,
         internal::_window_ranges,

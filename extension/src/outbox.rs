@@ -17,7 +17,7 @@ pub fn enqueue(
     if messages.peek().is_none() {
         return Ok(0); // without a transaction id
     }
-    let slot = sequence::last_value(here.outbox_slot).unwrap_or(0);
+    let slot = here.outbox_slot;
     let partition = here.outbox.get(slot as usize).copied().unwrap_or(pg_sys::InvalidOid);
     insert::into(partition, |table| {
         // SAFETY: that the transaction may write was checked when the table was opened.
@@ -25,27 +25,27 @@ pub fn enqueue(
         table.put_all(messages.map(|message| {
             let message = message?;
             Ok([
-                (c"slot", (slot as i16).into_datum()),
-                (c"lane", message.lane),
                 (c"xid", Some(xid.value.into())),
                 (c"message_id", sequence::next_value(here.message_id).into_datum()),
+                (c"accepted_at", message.at),
+                (c"enqueued_at", message.at),
+                (c"attempt", 1.into_datum()),
+                (c"bytes", message.bytes),
+                (c"slot", (slot as i16).into_datum()),
+                (c"lane", message.lane),
                 (c"install_id", here.install_id.into_datum()),
                 (c"delivery_key", message.delivery_key),
+                (c"content_key", message.content_key),
+                (c"day_key", message.day_key),
+                (c"expires_at", message.expires_at),
+                (c"alert_data", message.alert_data),
                 (c"alert_id", message.alert_id),
                 (c"user_id", message.user_id),
                 (c"priority", message.priority),
                 (c"channels", message.channels),
                 (c"delivered_channels", message.delivered_channels),
                 (c"content_hash", message.content_hash),
-                (c"content_key", message.content_key),
-                (c"day_key", message.day_key),
-                (c"attempt", 1.into_datum()),
-                (c"bytes", message.bytes),
-                (c"accepted_at", message.at),
-                (c"enqueued_at", message.at),
-                (c"expires_at", message.expires_at),
                 (c"traceparent", message.traceparent),
-                (c"alert_data", message.alert_data),
             ])
         }))
     })

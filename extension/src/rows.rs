@@ -4,6 +4,7 @@
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::memcxt::PgMemoryContexts;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
@@ -41,6 +42,28 @@ impl<const N: usize> Rows<N> {
             (*info).returnMode = materialize;
             (*info).setResult = store;
             (*info).setDesc = descriptor;
+            Self { store, descriptor, columns: Columns::new() }
+        }
+    }
+
+    /// Those of another function, called with the same arguments.
+    ///
+    /// SAFETY: both functions are declared alike.
+    pub unsafe fn of(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) -> Self {
+        unsafe {
+            let mut function_info = pg_sys::FmgrInfo::default();
+            pg_sys::fmgr_info(function, &raw mut function_info);
+            let arguments = (*fcinfo).nargs as usize * size_of::<pg_sys::NullableDatum>();
+            let size = size_of::<pg_sys::FunctionCallInfoBaseData>() + arguments;
+            let call = pg_sys::palloc(size).cast::<u8>();
+            call.copy_from_nonoverlapping(fcinfo.cast(), size);
+            let call: pg_sys::FunctionCallInfo = call.cast();
+            (*call).flinfo = &raw mut function_info;
+            if let Some(address) = function_info.fn_addr {
+                pg_guard_ffi_boundary(|| address(call));
+            }
+            let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            let (store, descriptor) = ((*info).setResult, (*info).setDesc);
             Self { store, descriptor, columns: Columns::new() }
         }
     }

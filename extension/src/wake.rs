@@ -31,13 +31,13 @@ pub fn drivers(asleep_until: pg_sys::Oid, at: i64) {
 /// Declared in `sql/33_wake.sql`.
 #[pg_extern(sql = false)]
 fn _wake_inbox(user_id: &str) {
-    inbox(installed::here().inboxes_listening_until, user_id, now_micros());
+    inboxes(installed::here().inboxes_listening_until, [user_id].into_iter(), now_micros());
 }
 
-/// Notifies whoever shows that user's inbox, if one may listen at that time.
-pub fn inbox(listening_until: pg_sys::Oid, user_id: &str, at: i64) {
+/// Notifies whoever shows the inbox of one of these users, if one may listen at that time.
+pub fn inboxes<'a>(listening_until: pg_sys::Oid, users: impl Iterator<Item = &'a str>, at: i64) {
     if sequence::last_value(listening_until).is_some_and(|until| until > at / 1000) {
-        notify(&inbox_channel(user_id));
+        users.for_each(|user_id| notify(&inbox_channel(user_id)));
     }
 }
 

@@ -2,6 +2,8 @@
 --   1. deliver_alerts decides each element as deliver_alert would, one after the other, and writes the same rows.
 --   2. A bad element fails the call, is named in DETAIL by its ordinal, and nothing of the call stays.
 --   3. It returns one row for each element, in order; the delivery_key is that of what was written.
+--   4. A call of plain alerts is decided and written at once, with what one by one, or a call that has others too, would leave. Where it is
+--      undone to a savepoint, nothing stays; a plain element between others that are not is decided with them.
 \getenv srcdir PG_ABS_SRCDIR
 \i :srcdir/include/begin.sql
 INSERT INTO policies (name, daily_limit, dedup_window, lane) VALUES
@@ -76,6 +78,58 @@ SELECT status, count(*) FROM deliver_alerts(ARRAY(
 SELECT status, count(*) FROM deliver_alerts(ARRAY(
   SELECT jsonb_build_object('user_id', 'u', 'message', 'e' || n, 'alert', '{"id": "full", "priority": "most", "channels": ["email"]}'::jsonb)
   FROM generate_series(1, 10) n)) GROUP BY 1 ORDER BY 1;
+
+-- 4
+CREATE TABLE plain AS
+SELECT n, jsonb_strip_nulls(jsonb_build_object(
+    'user_id', 'u' || n % 7,
+    'message', 'm' || (n * 7 + n / 11) % 13,
+    'traceparent', CASE n % 19 WHEN 0 THEN '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' WHEN 1 THEN 'none' END,
+    'alert', jsonb_build_object(
+      'id', 'p' || (n * 3 + n / 7) % 31,
+      'channels', (ARRAY['["email"]', '["inapp"]', '["inapp", "email"]', '{"email": true, "sms": true}']::jsonb[])[1 + (n + n / 5) % 4],
+      'priority', CASE n / 3 % 6 WHEN 0 THEN 'high' WHEN 1 THEN 'low' END,
+      'dedup_key', CASE n % 7 WHEN 2 THEN 'k' || n % 4 END,
+      'condition', CASE n % 3 WHEN 1 THEN '{"above": 1}'::jsonb END))) AS firing
+FROM generate_series(1, 350) n;
+CREATE FUNCTION pg_temp.in_full() RETURNS numeric LANGUAGE sql AS $$
+  SELECT coalesce(sum(calls), 0) FROM pg_stat_xact_user_functions WHERE funcname = '_deliver_all_in_full'
+$$;
+BEGIN;
+SET LOCAL track_functions = 'all';
+DELETE FROM policies;
+DELETE FROM settings;
+ALTER SEQUENCE settings_written RESTART;
+SELECT deliver_alert(firing -> 'alert', firing ->> 'user_id', firing ->> 'message') FROM plain WHERE n IN (20, 100) ORDER BY n;
+UPDATE dedup_keys SET content_until = clock_timestamp() - interval '1 second' WHERE owner = (SELECT delivery_key FROM outbox WHERE alert_id = (SELECT firing #>> '{alert,id}' FROM plain WHERE n = 20));
+UPDATE dedup_keys SET day_until = clock_timestamp() - interval '1 second' WHERE owner = (SELECT delivery_key FROM outbox WHERE alert_id = (SELECT firing #>> '{alert,id}' FROM plain WHERE n = 100));
+SAVEPOINT before;
+SELECT string_agg(deliver_alert(firing -> 'alert', firing ->> 'user_id', firing ->> 'message', traceparent => firing ->> 'traceparent'), ' ' ORDER BY n) AS one_by_one
+FROM (SELECT * FROM plain ORDER BY n OFFSET 0) f \gset
+SELECT string_agg(r, E'\n' ORDER BY r COLLATE "C") AS rows_one_by_one FROM pg_temp.rows() r \gset
+SELECT status, count(*) FROM unnest(string_to_array(:'one_by_one', ' ')) status GROUP BY 1 ORDER BY 1;
+ROLLBACK TO before;
+SELECT string_agg(status, ' ' ORDER BY ordinal) = :'one_by_one' AS statuses_equal, count(*), min(ordinal), max(ordinal), count(delivery_key) AS keys, pg_temp.in_full()
+FROM deliver_alerts((SELECT array_agg(firing ORDER BY n) FROM plain));
+SELECT string_agg(r, E'\n' ORDER BY r COLLATE "C") = :'rows_one_by_one' AS rows_equal FROM pg_temp.rows() r;
+SELECT r AS row_of_bulk_alone FROM pg_temp.rows() r WHERE r <> ALL (string_to_array(:'rows_one_by_one', E'\n')) ORDER BY 1 LIMIT 5;
+SELECT status, count(*) FROM deliver_alerts((SELECT array_agg(firing ORDER BY n DESC) FROM plain)) GROUP BY 1 ORDER BY 1;
+SELECT count(*) = count(DISTINCT key) AS each_once FROM dedup_keys k CROSS JOIN unnest(ARRAY[k.content_key, k.day_key]) key WHERE key IS NOT NULL;
+ROLLBACK TO before;
+SELECT count(*) FILTER (WHERE status = 'queued') > 1 AS queued, pg_temp.in_full() FROM deliver_alerts((SELECT array_agg(firing ORDER BY n) FROM plain));
+ROLLBACK TO before;
+SELECT string_agg(status, ' ' ORDER BY ordinal) = :'one_by_one' AS statuses_equal, pg_temp.in_full() FROM _deliver_all_in_full((SELECT array_agg(firing ORDER BY n) FROM plain));
+SELECT string_agg(r, E'\n' ORDER BY r COLLATE "C") = :'rows_one_by_one' AS rows_equal FROM pg_temp.rows() r;
+ROLLBACK TO before;
+SELECT string_agg(status, ' ' ORDER BY ordinal), pg_temp.in_full() FROM deliver_alerts(ARRAY[
+  '{"user_id": "v", "message": "one", "alert": {"id": "v1", "channels": ["email"]}}',
+  '{"user_id": "v", "message": "two", "alert": {"id": "v2", "channels": ["email"], "expires_at": "2020-01-01"}}',
+  '{"user_id": "v", "message": "one", "alert": {"id": "v3", "channels": ["email"]}}']::jsonb[]);
+ROLLBACK TO before;
+SELECT pg_temp.error_of($$SELECT * FROM pgalert.deliver_alerts(ARRAY[
+  '{"user_id": "v", "message": "one", "alert": {"id": "v1", "channels": ["email"]}}', '{"user_id": "v", "message": "", "alert": {"id": "v2"}}']::jsonb[])$$);
+SELECT count(*) AS of_these_nothing FROM outbox WHERE alert_id LIKE 'v%';
+ROLLBACK;
 
 -- 2
 TRUNCATE outbox, notifications, alert_deliveries, suppressed_alerts, alert_dlq, dedup_keys;

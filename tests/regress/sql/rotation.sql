@@ -59,7 +59,7 @@ SELECT count(DISTINCT delivery_key) = (SELECT last_value - :messages_before FROM
 
 -- 2
 SELECT rotate_outbox() IS NOT NULL AND rotate_outbox() IS NOT NULL AND rotate_outbox() IS NOT NULL AS all_empty, pg_temp.in_slots();
-SELECT setval('outbox_slot', 0);
+ALTER SEQUENCE outbox_slot RESTART;
 SELECT pg_temp.fire('b0', 'slow');
 SELECT rotate_outbox();
 SELECT pg_temp.fire('b1', 'fast');
@@ -104,7 +104,7 @@ SELECT pg_temp.claim();
 SELECT pg_temp.answer('c1', '{"email": "delivered"}');
 
 -- 4
-SELECT setval('outbox_slot', 0);
+ALTER SEQUENCE outbox_slot RESTART;
 SELECT pg_temp.fire('d0');
 SELECT pg_temp.claim();
 SELECT pg_temp.answer('d0', '{"email": "delivered"}');

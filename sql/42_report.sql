@@ -335,8 +335,13 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION report(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+-- Where each message was reached by the one channel that it owes, and none is a retry: records that without a plan, which takes longer to make
+-- ready than to run, and returns how many there were. NULL: nothing was written, the report is of another kind.
+CREATE FUNCTION _report_plain(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_report_plain_wrapper';
+
+CREATE FUNCTION _report_in_full(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE
   SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -348,6 +353,14 @@ BEGIN
     RETURN 0;  -- a repetition after a lost acknowledgement
   END IF;
   RETURN _record(held.claim, held.progress, outcomes);
+END
+$$;
+
+CREATE FUNCTION report(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  RETURN coalesce(_report_plain(claim_id, worker, outcomes), _report_in_full(claim_id, worker, outcomes));
 END
 $$;
 COMMENT ON FUNCTION report(bigint, text, jsonb) IS 'Records outcomes of a claim, an array of {"delivery_key", "message_id"?, "channel", "recipient_id"?, "outcome": "delivered"|"failed"|"deferred", "error_class"?, "error"?, "permanent"?, "retry_after_s"?, "host"?, "duration_ms"?}; returns how many messages they finish. All recipients of a channel of a message come in one call; repeating a call records nothing twice. Raises PA001 where the lease is lost, 22023 for an outcome that is not of the claim, and then records nothing. READ COMMITTED only.';

@@ -63,6 +63,17 @@ pub fn is_all_of_insert(table: pg_sys::Oid, types: &[pg_sys::Oid]) -> bool {
     }
 }
 
+/// Whether INSERT into a table fires triggers, those for each statement too.
+pub fn fires_triggers(table: pg_sys::Oid) -> bool {
+    // SAFETY: the lock is that of INSERT.
+    unsafe {
+        let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let fires = !(*table).trigdesc.is_null();
+        pg_sys::table_close(table, pg_sys::NoLock as i32);
+        fires
+    }
+}
+
 impl Target {
     unsafe fn open(oid: pg_sys::Oid) -> Self {
         unsafe {
@@ -96,8 +107,8 @@ impl Target {
             if self.has_triggers() {
                 pg_sys::AfterTriggerEndQuery(self.state);
             }
-            for row in self.rows {
-                pg_sys::ExecDropSingleTupleTableSlot(row);
+            for row in self.rows.into_iter().rev() {
+                pg_sys::ExecDropSingleTupleTableSlot(row); // what was made last is found at once
             }
             pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
             pg_sys::ExecCloseIndices(self.result);
@@ -239,7 +250,7 @@ impl Target {
         unsafe {
             let descriptor = (*self.table).rd_att;
             if place == self.rows.len() {
-                let kind = &raw const pg_sys::TTSOpsVirtual;
+                let kind = &raw const pg_sys::TTSOpsHeapTuple; // which a table makes a tuple of without a copy
                 self.rows.push(pg_sys::MakeSingleTupleTableSlot(descriptor, kind));
             }
             let row = self.rows[place];
@@ -256,7 +267,9 @@ impl Target {
                     *(*row).tts_isnull.add(*place) = false;
                 }
             }
-            Ok(pg_sys::ExecStoreVirtualTuple(row))
+            (*row).tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16); // as ExecStoreVirtualTuple does
+            (*row).tts_nvalid = columns as i16;
+            Ok(row)
         }
     }
 
@@ -280,7 +293,14 @@ impl Target {
 
     unsafe fn check_constraints(&mut self, row: *mut pg_sys::TupleTableSlot) {
         unsafe {
-            if !(*(*self.table).rd_att).constr.is_null() {
+            let descriptor = (*self.table).rd_att;
+            let constraints = (*descriptor).constr;
+            let lacks_value =
+                |place| *(*row).tts_isnull.add(place) && (*attribute(descriptor, place)).attnotnull;
+            if !constraints.is_null()
+                && ((*constraints).num_check > 0
+                    || (0..(*descriptor).natts as usize).any(lacks_value))
+            {
                 pg_sys::ExecConstraints(self.result, row, self.state);
             }
         }
@@ -390,7 +410,7 @@ unsafe fn set_search_path() -> i32 {
     }
 }
 
-unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: usize) -> pg_sys::Form_pg_attribute {
+pub unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: usize) -> pg_sys::Form_pg_attribute {
     unsafe {
         #[cfg(feature = "pg18")]
         let attribute = pg_sys::TupleDescAttr(descriptor, place as i32);

@@ -39,7 +39,12 @@ fn _enabled_channels(alert: Jsonb) -> Result<Vec<String>, ErrorReport> {
 
 /// Declared in `sql/11_counters.sql`.
 #[pg_extern(sql = false)]
-fn _count_by(hundreds: pg_sys::Oid, tens: pg_sys::Oid, ones: pg_sys::Oid, deliveries: i64) -> i64 {
+pub fn _count_by(
+    hundreds: pg_sys::Oid,
+    tens: pg_sys::Oid,
+    ones: pg_sys::Oid,
+    deliveries: i64,
+) -> i64 {
     for (counter, times) in
         [(hundreds, deliveries / 100), (tens, deliveries % 100 / 10), (ones, deliveries % 10)]
     {

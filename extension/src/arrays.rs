@@ -17,6 +17,7 @@ pub struct Element {
 impl Element {
     pub const BOOLEAN: Self = Self::value(pg_sys::BOOLOID, 1, b'c');
     pub const INTEGER: Self = Self::value(pg_sys::INT4OID, 4, b'i');
+    pub const BIGINT: Self = Self::value(pg_sys::INT8OID, 8, b'd');
     pub const TIME: Self = Self::value(pg_sys::TIMESTAMPTZOID, 8, b'd');
     pub const UUID: Self = Self { oid: pg_sys::UUIDOID, length: 16, by_value: false, align: b'c' };
 
@@ -34,6 +35,14 @@ impl Element {
         self,
         elements: impl Iterator<Item = Option<pg_sys::Datum>>,
     ) -> Column<'static> {
+        Column::Datum(unsafe { self.array_datum(elements) })
+    }
+
+    /// The same as it is. SAFETY: as above.
+    pub unsafe fn array_datum(
+        self,
+        elements: impl Iterator<Item = Option<pg_sys::Datum>>,
+    ) -> pg_sys::Datum {
         let none = pg_sys::Datum::null();
         let (mut values, mut nulls): (Vec<_>, Vec<_>) =
             elements.map(|element| (element.unwrap_or(none), element.is_none())).unzip();
@@ -52,7 +61,7 @@ impl Element {
                 self.align as _,
             )
         };
-        Column::Datum(array.into())
+        array.into()
     }
 }
 

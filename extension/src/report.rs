@@ -13,6 +13,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{direct_function_call, pg_extern, pg_sys};
 
 use crate::api::POSTGRES_EPOCH_MICROS;
+use crate::arrays::Element;
 use crate::columns::{Column, Columns};
 use crate::deliveries;
 use crate::delivery_counts::DeliveryCounts;
@@ -73,7 +74,7 @@ fn record(here: &Installed, held: &Held, told: Vec<Delivered>) -> Result<Option<
         delivery_trigger::write(&found.counts, here.delivery_stats_new)?;
     }
     let has_ended = finished.len() + delivered >= held.messages;
-    log(here, held, found.message_ids, has_ended.then_some("finished"))?;
+    log(here, held, &found.message_ids, has_ended.then_some("finished"))?;
     // Nothing raises any more: a counter is not undone.
     let (hundreds, tens) = (here.count_sent_hundreds, here.count_sent_tens);
     _count_by(hundreds, tens, here.count_sent, delivered as i64);
@@ -307,17 +308,16 @@ fn log_is_as_made(here: &Installed, held: &Held) -> bool {
 }
 
 /// Writes down which messages are finished.
-fn log(
-    here: &Installed,
-    held: &Held,
-    finished: Vec<i64>,
-    ended: Option<&str>,
-) -> Result<(), Error> {
+fn log(here: &Installed, held: &Held, finished: &[i64], ended: Option<&str>) -> Result<(), Error> {
+    // SAFETY: these are bigints.
+    let finished = unsafe {
+        Element::BIGINT.array_datum(finished.iter().map(|id| Some(pg_sys::Datum::from(*id))))
+    };
     insert::into(here.claim_log[held.slot as usize], |log| {
         log.put_all(iter::once(Ok([
             (c"slot", held.slot.into_datum()),
             (c"claim_id", held.claim_id.into_datum()),
-            (c"finished", finished.into_datum()),
+            (c"finished", Some(finished)),
             (c"ended", ended.into_datum()),
         ])))
     })?;

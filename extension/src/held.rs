@@ -109,22 +109,21 @@ unsafe fn text_of_snapshot(stored: pg_sys::Datum) -> String {
     }
 }
 
-/// The messages that were reported before. None where the claim has ended, or of a message some channels are not reported yet.
+/// The messages that were reported before; None where the claim has ended.
 pub fn finished(here: &Installed, held: &Held) -> Result<Option<Vec<i64>>, Error> {
     let Some(partition) = here.claim_log.get(held.slot as usize) else { return Ok(None) };
-    let (mut finished, mut is_plain) = (vec![], true);
+    let (mut finished, mut has_ended) = (vec![], false);
     // SAFETY: as above; the columns are a bigint and a bigint[].
     unsafe {
         let mut log = Indexed::open(*partition, &LOG)?;
-        let (ids, partial) = (log.column(c"finished")?, log.column(c"partial")?);
-        let ended = log.column(c"ended")?;
+        let (ids, ended) = (log.column(c"finished")?, log.column(c"ended")?);
         log.seek(&mut [equals(held.claim_id)], [None, None]);
         while let Some(row) = log.next() {
-            is_plain &= row.get(partial).is_none() && row.get(ended).is_none();
+            has_ended |= row.get(ended).is_some();
             let ids = row.get(ids).and_then(|ids| Array::<i64>::from_datum(ids, false));
             finished.extend(ids.iter().flat_map(|ids| ids.iter()).flatten());
         }
         log.close();
     }
-    Ok(is_plain.then_some(finished))
+    Ok((!has_ended).then_some(finished))
 }

@@ -2,9 +2,9 @@
 
 use std::ffi::CStr;
 
-use pgrx::datum::{Array, FromDatum};
 use pgrx::{direct_function_call, pg_sys};
 
+use crate::arrays::bigints;
 use crate::error::Error;
 use crate::index::{key, Found, IndexOn, Indexed};
 use crate::installed::Installed;
@@ -112,18 +112,19 @@ unsafe fn text_of_snapshot(stored: pg_sys::Datum) -> String {
 /// The messages that were reported before; None where the claim has ended.
 pub fn finished(here: &Installed, held: &Held) -> Result<Option<Vec<i64>>, Error> {
     let Some(partition) = here.claim_log.get(held.slot as usize) else { return Ok(None) };
-    let (mut finished, mut has_ended) = (vec![], false);
+    let (mut finished, mut is_open) = (vec![], true);
     // SAFETY: as above; the columns are a bigint and a bigint[].
     unsafe {
         let mut log = Indexed::open(*partition, &LOG)?;
         let (ids, ended) = (log.column(c"finished")?, log.column(c"ended")?);
         log.seek(&mut [equals(held.claim_id)], [None, None]);
         while let Some(row) = log.next() {
-            has_ended |= row.get(ended).is_some();
-            let ids = row.get(ids).and_then(|ids| Array::<i64>::from_datum(ids, false));
-            finished.extend(ids.iter().flat_map(|ids| ids.iter()).flatten());
+            match row.get(ids).and_then(|ids| bigints(ids)) {
+                Some(ids) if row.get(ended).is_none() => finished.extend_from_slice(ids),
+                _ => is_open = false,
+            }
         }
         log.close();
     }
-    Ok((!has_ended).then_some(finished))
+    Ok(is_open.then_some(finished))
 }

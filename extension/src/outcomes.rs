@@ -1,7 +1,8 @@
 //! What a report says of each message: the outcomes of its channels and recipients, put together.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -160,6 +161,22 @@ pub fn whole(told: Vec<Told>, finished: &[i64]) -> Whole {
     };
     whole.all = whole.messages.len() == count;
     whole
+}
+
+/// The ids among which messages are: a worker that does not name them reports in order. None where one of them was reported before, or only
+/// some are named.
+pub fn ids(told: &[Delivered], finished: &[i64]) -> Option<RangeInclusive<i64>> {
+    let named: Vec<i64> = told.iter().filter_map(|message| message.message_id).collect();
+    let reported_to = finished.iter().copied().max().unwrap_or(i64::MIN);
+    if named.is_empty() {
+        return Some(reported_to.saturating_add(1)..=i64::MAX);
+    }
+    let (first, last) = (*named.iter().min()?, *named.iter().max()?);
+    let is_new = first > reported_to || {
+        let finished: HashSet<i64> = finished.iter().copied().collect();
+        named.iter().all(|id| !finished.contains(id))
+    };
+    (is_new && named.len() == told.len()).then_some(first..=last)
 }
 
 /// Which channel was told of, of each of the messages. They are mostly asked for in the order in which they were told of.
@@ -359,6 +376,26 @@ mod tests {
         assert_eq!(told_delivered(&[flat("delivered")[..3].to_vec()]), None);
         let other: (&[u8], _) = (b"error", Flat::Text("none"));
         assert_eq!(told_delivered(&[[flat("delivered"), vec![other]].concat()]), None);
+    }
+
+    #[test]
+    fn messages_are_looked_for_among_their_ids() {
+        let told = |ids: &[Option<i64>]| -> Vec<Delivered<'static>> {
+            let of = |id: &Option<i64>| Delivered {
+                delivery_key: KEY.parse().unwrap(),
+                message_id: *id,
+                channel: Cow::Borrowed("email"),
+            };
+            ids.iter().map(of).collect()
+        };
+        let named = told(&[Some(7), Some(3), Some(5)]);
+        assert_eq!(ids(&named, &[]), Some(3..=7));
+        assert_eq!(ids(&named, &[2, 1]), Some(3..=7));
+        assert_eq!(ids(&named, &[9, 4, 1]), Some(3..=7));
+        assert_eq!(ids(&named, &[9, 5]), None);
+        assert_eq!(ids(&told(&[Some(7), None]), &[]), None);
+        assert_eq!(ids(&told(&[None]), &[4, 9]), Some(10..=i64::MAX));
+        assert_eq!(ids(&told(&[None]), &[]), Some(i64::MIN + 1..=i64::MAX));
     }
 
     #[test]

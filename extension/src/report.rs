@@ -4,7 +4,6 @@
 //! nothing else is to be recorded.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::iter;
 use std::ops::RangeInclusive;
 
@@ -62,7 +61,7 @@ fn record(here: &Installed, held: &Held, told: Vec<Delivered>) -> Result<Option<
     let at = now_micros() - POSTGRES_EPOCH_MICROS;
     let Some(segment) = sequence::last_value(here.delivery_segment) else { return Ok(None) };
     let Some(partition) = deliveries::partition(here, at) else { return Ok(None) };
-    let Some(ids) = ids(&told, &finished).filter(|_| log_is_as_made(here, held)) else {
+    let Some(ids) = outcomes::ids(&told, &finished).filter(|_| log_is_as_made(here, held)) else {
         return Ok(None);
     };
     let (count, told, segment) = (told.len(), ChannelsTold::new(told), segment as i32);
@@ -150,21 +149,6 @@ impl Search<'_> {
         CAME_TO.set((held.claim_id, came_to));
         Ok(Some(found).filter(|found| is_plain && found.message_ids.len() == *count))
     }
-}
-
-/// Where the messages are: a worker that does not name them reports in order. None where one was reported before, or only some are named.
-fn ids(told: &[Delivered], finished: &[i64]) -> Option<RangeInclusive<i64>> {
-    let named: Vec<i64> = told.iter().filter_map(|message| message.message_id).collect();
-    let reported_to = finished.iter().copied().max().unwrap_or(i64::MIN);
-    if named.is_empty() {
-        return Some(reported_to.saturating_add(1)..=i64::MAX);
-    }
-    let (first, last) = (*named.iter().min()?, *named.iter().max()?);
-    let is_new = first > reported_to || {
-        let finished: HashSet<i64> = finished.iter().copied().collect();
-        named.iter().all(|id| !finished.contains(id))
-    };
-    (is_new && named.len() == told.len()).then_some(first..=last)
 }
 
 /// Where the columns of a slot of the outbox are.

@@ -82,7 +82,7 @@ DECLARE
   others     integer := 0;
 BEGIN
   whole := _delivered_whole(outcomes, progress.finished);
-  IF whole.messages > 0 THEN  -- mostly all that are reported
+  IF whole.messages > 0 THEN  -- mostly nearly all that are reported
     INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, segment, priority, accepted_at)
     SELECT m.alert_id, m.user_id, m.content_hash, _methods(m.delivered_channels, m.channels), m.delivery_key, m.attempt, (SELECT _segment()), m.priority, m.accepted_at
     FROM _whole_rows(claim, whole.told, whole.messages, whole.first_id, whole.last_id) m;

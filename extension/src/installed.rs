@@ -1,4 +1,4 @@
-//! What firings and claims read and write of this installation, by its OIDs. They are looked up at first use in a session, and again when a table has changed.
+//! What firings, claims and reports read and write of this installation, by its OIDs. They are looked up at first use in a session, and again when a table has changed.
 
 use std::cell::Cell;
 use std::ffi::CStr;

@@ -214,6 +214,14 @@ SELECT pg_temp.tell('{p10}');
 SELECT * FROM pg_temp.lie('p');
 ROLLBACK;
 BEGIN;
+ALTER TABLE alert_deliveries RENAME TO d_replaced;
+CREATE TABLE alert_deliveries (LIKE d_replaced INCLUDING ALL) PARTITION BY LIST (priority);
+CREATE TABLE d_listed PARTITION OF alert_deliveries FOR VALUES IN ('plain');
+ALTER TABLE alert_deliveries OWNER TO pgalert_owner;
+SELECT pg_temp.tell('{p11}');
+SELECT * FROM pg_temp.lie('p');
+ROLLBACK;
+BEGIN;
 ALTER TABLE alert_deliveries DETACH PARTITION alert_deliveries_default;
 SELECT pg_temp.partition('d_after', '1 hour', '2 hours') AS a \gset
 :a;

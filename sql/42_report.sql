@@ -82,7 +82,7 @@ DECLARE
   others     integer := 0;
 BEGIN
   whole := _delivered_whole(outcomes, progress.finished);
-  IF whole.messages > 0 THEN  -- mostly all that are reported
+  IF whole.messages > 0 THEN  -- mostly nearly all that are reported
     INSERT INTO alert_deliveries (alert_id, user_id, content_hash, delivery_methods, delivery_key, attempt, segment, priority, accepted_at)
     SELECT m.alert_id, m.user_id, m.content_hash, _methods(m.delivered_channels, m.channels), m.delivery_key, m.attempt, (SELECT _segment()), m.priority, m.accepted_at
     FROM _whole_rows(claim, whole.told, whole.messages, whole.first_id, whole.last_id) m;
@@ -345,8 +345,13 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION report(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+-- Where each message was reached by the one channel that it owes, and none is a retry: records that without a plan, which takes longer to make
+-- ready than to run, and returns how many there were. NULL: nothing was written, the report is of another kind.
+CREATE FUNCTION _report_plain(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_report_plain_wrapper';
+
+CREATE FUNCTION _report_in_full(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE
   SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -358,6 +363,14 @@ BEGIN
     RETURN 0;  -- a repetition after a lost acknowledgement
   END IF;
   RETURN _record(held.claim, held.progress, outcomes);
+END
+$$;
+
+CREATE FUNCTION report(claim_id bigint, worker text, outcomes jsonb) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+AS $$
+BEGIN
+  RETURN coalesce(_report_plain(claim_id, worker, outcomes), _report_in_full(claim_id, worker, outcomes));
 END
 $$;
 COMMENT ON FUNCTION report(bigint, text, jsonb) IS 'Records outcomes of a claim, an array of {"delivery_key", "message_id"?, "channel", "recipient_id"?, "outcome": "delivered"|"failed"|"deferred", "error_class"?, "error"?, "permanent"?, "retry_after_s"?, "host"?, "duration_ms"?}; returns how many messages they finish. All recipients of a channel of a message come in one call; repeating a call records nothing twice. Raises PA001 where the lease is lost, 22023 for an outcome that is not of the claim, and then records nothing. READ COMMITTED only.';

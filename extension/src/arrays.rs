@@ -1,9 +1,11 @@
 //! Arrays to return, of elements that are there already. pgrx puts one element after the other into an array that grows.
 
+use std::slice;
+
 use pgrx::datum::{Array, Uuid};
 use pgrx::pg_sys;
 
-use crate::columns::Column;
+use crate::columns::{Column, ELEMENTS};
 
 /// The type of an array's elements.
 #[derive(Clone, Copy)]
@@ -17,6 +19,7 @@ pub struct Element {
 impl Element {
     pub const INTEGER: Self = Self::value(pg_sys::INT4OID, 4, b'i');
     pub const TEXT: Self = Self { oid: pg_sys::TEXTOID, length: -1, by_value: false, align: b'i' };
+    pub const BIGINT: Self = Self::value(pg_sys::INT8OID, 8, b'd');
     pub const UUID: Self = Self { oid: pg_sys::UUIDOID, length: 16, by_value: false, align: b'c' };
 
     const fn value(oid: pg_sys::Oid, length: i32, align: u8) -> Self {
@@ -63,6 +66,24 @@ pub fn uuids<'a>(keys: impl Iterator<Item = Option<&'a [u8; 16]>>) -> pg_sys::Da
     let datum = |key: &[u8; 16]| (key.as_ptr() as usize).into();
     // SAFETY: sixteen bytes are a uuid.
     unsafe { Element::UUID.array_datum(keys.map(|key| key.map(datum))) }
+}
+
+/// The elements of a `bigint[]`, where it has one dimension and no NULL.
+///
+/// SAFETY: the datum is one, and outlives what is returned.
+pub unsafe fn bigints<'a>(array: pg_sys::Datum) -> Option<&'a [i64]> {
+    unsafe {
+        let array: *mut pg_sys::ArrayType = pg_sys::pg_detoast_datum(array.cast_mut_ptr()).cast();
+        match ((*array).ndim, (*array).dataoffset) {
+            (0, _) => Some(&[]),
+            (1, 0) => {
+                let length = *array.add(1).cast::<i32>(); // a lower bound is behind it
+                let elements = array.cast::<u8>().add(ELEMENTS).cast();
+                Some(slice::from_raw_parts(elements, usize::try_from(length).ok()?))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The keys of a `uuid[]` that are not NULL.

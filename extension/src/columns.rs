@@ -54,7 +54,7 @@ impl From<Option<pg_sys::Datum>> for Column<'_> {
 }
 
 /// In an array of one dimension, what is before its elements: a length and a lower bound, in whole words.
-const ELEMENTS: usize =
+pub const ELEMENTS: usize =
     (size_of::<pg_sys::ArrayType>() + 2 * size_of::<i32>()).next_multiple_of(WORD);
 
 fn element_size(text: &str) -> usize {

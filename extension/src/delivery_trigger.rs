@@ -35,9 +35,14 @@ fn _count_deliveries(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport
         let schema = (*(*(*trigger).tg_relation).rd_rel).relnamespace;
         (count(trigger)?, pg_sys::get_relname_relid(c"delivery_stats_new".as_ptr(), schema))
     };
-    if counts.0.is_empty() {
-        return Ok(());
+    if !counts.0.is_empty() {
+        write(&counts, stats)?;
     }
+    Ok(())
+}
+
+/// Puts counts into `delivery_stats_new`.
+pub fn write(counts: &DeliveryCounts, stats: pg_sys::Oid) -> Result<(), Error> {
     let width = Interval::from_minutes(1);
     let rows = counts.0.iter().flat_map(|(kind, counts)| {
         counts.channels.iter().map(move |channel| {

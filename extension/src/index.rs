@@ -45,8 +45,23 @@ impl Indexed {
     ///
     /// SAFETY: in a query, whose snapshot decides what is seen.
     pub unsafe fn open(oid: pg_sys::Oid, wanted: &IndexOn) -> Result<Self, Error> {
+        unsafe { Self::open_locked(oid, wanted, pg_sys::AccessShareLock) }
+    }
+
+    /// Locks the table as SELECT FOR UPDATE does.
+    ///
+    /// SAFETY: as above.
+    pub unsafe fn open_for_update(oid: pg_sys::Oid, wanted: &IndexOn) -> Result<Self, Error> {
         unsafe {
-            let table = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
+            let rows = Self::open_locked(oid, wanted, pg_sys::RowShareLock)?;
+            owner::check_privilege(rows.table, pg_sys::ACL_UPDATE);
+            Ok(rows)
+        }
+    }
+
+    unsafe fn open_locked(oid: pg_sys::Oid, wanted: &IndexOn, lock: u32) -> Result<Self, Error> {
+        unsafe {
+            let table = pg_sys::table_open(oid, lock as i32);
             owner::check_privilege(table, pg_sys::ACL_SELECT);
             let index = open_index(table, wanted)?;
             let row = pg_sys::table_slot_create(table, ptr::null_mut());
@@ -125,6 +140,32 @@ impl Indexed {
             found
         };
         found.then_some(Found(self.row))
+    }
+
+    /// Locks the row that was found last as SELECT FOR UPDATE does, and reads the version that it has then. None where it is gone by then.
+    pub fn lock(&mut self) -> Option<Found> {
+        use pg_sys::{LockTupleMode, LockWaitPolicy, TM_Result};
+        let flags = pg_sys::TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS
+            | pg_sys::TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+        let mut failure = pg_sys::TM_FailureData::default();
+        unsafe {
+            let newest = pg_sys::table_slot_create(self.table, ptr::null_mut());
+            let mut place = (*self.row).tts_tid;
+            let result = pg_sys::table_tuple_lock(
+                self.table,
+                &raw mut place,
+                pg_sys::GetActiveSnapshot(),
+                newest,
+                pg_sys::GetCurrentCommandId(true),
+                LockTupleMode::LockTupleExclusive,
+                LockWaitPolicy::LockWaitBlock,
+                flags as u8,
+                &raw mut failure,
+            );
+            pg_sys::ExecDropSingleTupleTableSlot(self.row);
+            self.row = newest;
+            (result == TM_Result::TM_Ok).then_some(Found(newest))
+        }
     }
 
     pub fn close(self) {

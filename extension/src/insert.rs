@@ -63,6 +63,17 @@ pub fn is_all_of_insert(table: pg_sys::Oid, types: &[pg_sys::Oid]) -> bool {
     }
 }
 
+/// Whether INSERT into a table fires triggers, those for each statement too.
+pub fn fires_triggers(table: pg_sys::Oid) -> bool {
+    // SAFETY: the lock is that of INSERT.
+    unsafe {
+        let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let fires = !(*table).trigdesc.is_null();
+        pg_sys::table_close(table, pg_sys::NoLock as i32);
+        fires
+    }
+}
+
 impl Target {
     unsafe fn open(oid: pg_sys::Oid) -> Self {
         unsafe {
@@ -523,7 +534,7 @@ unsafe fn set_search_path() -> i32 {
     }
 }
 
-unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: usize) -> pg_sys::Form_pg_attribute {
+pub unsafe fn attribute(descriptor: pg_sys::TupleDesc, place: usize) -> pg_sys::Form_pg_attribute {
     unsafe {
         #[cfg(feature = "pg18")]
         let attribute = pg_sys::TupleDescAttr(descriptor, place as i32);

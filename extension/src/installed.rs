@@ -1,4 +1,4 @@
-//! What firings and claims read and write of this installation, by its OIDs. They are looked up at first use in a session, and again when a table has changed.
+//! What firings, claims and reports read and write of this installation, by its OIDs. They are looked up at first use in a session, and again when a table has changed.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -35,6 +35,16 @@ pub struct Installed {
     pub outbox_slot: i64,
     /// Partitions, by slot.
     pub claims: [pg_sys::Oid; 3],
+    pub claim_log: [pg_sys::Oid; 3],
+    pub all_of_claim_log: pg_sys::Oid,
+    pub alert_deliveries: pg_sys::Oid,
+    /// The function of the trigger that counts them.
+    pub count_deliveries: pg_sys::Oid,
+    pub delivery_segment: pg_sys::Oid,
+    pub delivery_stats_new: pg_sys::Oid,
+    pub count_sent: pg_sys::Oid,
+    pub count_sent_tens: pg_sys::Oid,
+    pub count_sent_hundreds: pg_sys::Oid,
     pub many_addresses: pg_sys::Oid,
     pub recipients: pg_sys::Oid,
     pub recipient_secrets: pg_sys::Oid,
@@ -53,16 +63,20 @@ impl Installed {
 const SCHEMA: &CStr = c"pgalert";
 
 thread_local! {
-    /// How often tables may have changed.
     static CHANGES: Cell<Option<u64>> = const { Cell::new(None) };
     /// As it was after so many changes.
     static KNOWN: Cell<Option<(u64, Installed)>> = const { Cell::new(None) };
 }
 
+/// How often tables may have changed in this session: what was found out about one that is locked holds until there is a change.
+pub fn changes() -> u64 {
+    CHANGES.get().unwrap_or_else(watch)
+}
+
 pub fn here() -> Installed {
     // SAFETY: in a transaction, as all functions are. What others have committed counts at once, as it would for a query.
     unsafe { pg_sys::AcceptInvalidationMessages() };
-    let changes = CHANGES.get().unwrap_or_else(watch);
+    let changes = changes();
     match KNOWN.get() {
         Some((seen, installed)) if seen == changes => installed,
         _ => {
@@ -120,6 +134,15 @@ unsafe fn look_up() -> Installed {
             outbox: [c"outbox_0", c"outbox_1", c"outbox_2"].map(relation),
             outbox_slot,
             claims: [c"claims_0", c"claims_1", c"claims_2"].map(relation),
+            claim_log: [c"claim_log_0", c"claim_log_1", c"claim_log_2"].map(relation),
+            all_of_claim_log: relation(c"claim_log"),
+            alert_deliveries: relation(c"alert_deliveries"),
+            count_deliveries: function(c"_count_deliveries"),
+            delivery_segment: relation(c"delivery_segment"),
+            delivery_stats_new: relation(c"delivery_stats_new"),
+            count_sent: relation(c"count_sent"),
+            count_sent_tens: relation(c"count_sent_tens"),
+            count_sent_hundreds: relation(c"count_sent_hundreds"),
             many_addresses: relation(c"many_addresses"),
             recipients: relation(c"recipients"),
             recipient_secrets: relation(c"recipient_secrets"),

@@ -1,8 +1,8 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `many_in_full`, `claim`, `claimed`, `told`, `delivery_trigger` and `wake` (the SQL functions), `columns`,
-//! `dedup`, `inbox`, `index`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`, `recipients`, `row`, `rows`, `sequence`, `stored`, `subtransaction`,
-//! `window`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes and each
-//! claim reads, and the counts of deliveries.
+//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `many_in_full`, `claim`, `claimed`, `report`, `told`, `delivery_trigger` and `wake` (the SQL
+//! functions), `columns`, `dedup`, `deliveries`, `held`, `inbox`, `index`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`,
+//! `recipients`, `row`, `rows`, `sequence`, `stored`, `subtransaction`, `window`, `xid8` and the mapping of `error`. What reads or writes
+//! tables is `sql/`, but for the rows that each firing writes, each claim reads and each plain report writes.
 
 mod admission;
 mod alert;
@@ -16,6 +16,7 @@ mod claimed;
 mod columns;
 mod day;
 mod dedup;
+mod deliveries;
 mod delivery_counts;
 mod delivery_trigger;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod error;
 mod fire;
 mod fire_many;
 mod hash;
+mod held;
 mod inbox;
 mod index;
 mod insert;
@@ -42,6 +44,7 @@ mod owner;
 mod policy;
 mod reached;
 mod recipients;
+mod report;
 mod row;
 mod rows;
 mod sequence;

@@ -1,7 +1,8 @@
 //! What a report says of each message: the outcomes of its channels and recipients, put together.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -58,22 +59,31 @@ pub fn told(outcomes: Option<&str>, earlier: &str) -> Result<Vec<Told>, Error> {
 /// The same of outcomes that say nothing but what was delivered, as nearly all do. None: read them as any others.
 pub fn told_delivered(outcomes: &[FlatObject]) -> Option<Vec<Told>> {
     let mut messages = Messages::of_up_to(outcomes.len());
-    for outcome in outcomes {
-        let (mut delivery_key, mut message_id, mut channel, mut delivered) =
-            (None, None, None, false);
-        for entry in outcome {
-            match entry {
-                (b"delivery_key", Flat::Text(key)) => delivery_key = Some(key.parse().ok()?),
-                (b"message_id", Flat::Integer(id)) => message_id = Some(*id),
-                (b"channel", Flat::Text(name)) => channel = Some(*name),
-                (b"outcome", Flat::Text("delivered")) => delivered = true,
-                (b"host", Flat::Text(_)) => {}
-                _ => return None,
-            }
-        }
-        messages.tell(delivery_key?, message_id, channel?, delivered.then_some(true)?);
+    for outcome in delivered(outcomes)? {
+        messages.tell(outcome.delivery_key, outcome.message_id, &outcome.channel, true);
     }
     Some(messages.told)
+}
+
+/// Each of such outcomes.
+pub fn delivered<'a>(outcomes: &[FlatObject<'a>]) -> Option<Vec<Delivered<'a>>> {
+    outcomes.iter().map(one_delivered).collect()
+}
+
+fn one_delivered<'a>(outcome: &FlatObject<'a>) -> Option<Delivered<'a>> {
+    let (mut delivery_key, mut message_id, mut channel, mut delivered) = (None, None, None, false);
+    for entry in outcome {
+        match entry {
+            (b"delivery_key", Flat::Text(key)) => delivery_key = Some(key.parse().ok()?),
+            (b"message_id", Flat::Integer(id)) => message_id = Some(*id),
+            (b"channel", Flat::Text(name)) => channel = Some(Cow::Borrowed(*name)),
+            (b"outcome", Flat::Text("delivered")) => delivered = true,
+            (b"host", Flat::Text(_)) => {}
+            _ => return None,
+        }
+    }
+    let of = |channel| Some(Delivered { delivery_key: delivery_key?, message_id, channel });
+    channel.filter(|_| delivered).and_then(of)
 }
 
 struct Messages {
@@ -108,7 +118,7 @@ impl Messages {
 /// mostly no other channel.
 #[derive(Debug, Default, PartialEq)]
 pub struct Whole {
-    pub messages: Vec<Delivered>,
+    pub messages: Vec<Delivered<'static>>,
     /// Where to look for them; without names behind all that was reported before, which is where a worker that reports in order is.
     pub first_id: Option<i64>,
     pub last_id: Option<i64>,
@@ -117,11 +127,11 @@ pub struct Whole {
 }
 
 #[derive(Debug, PartialEq)]
-pub struct Delivered {
+pub struct Delivered<'a> {
     pub delivery_key: Uuid,
     /// None where the outcomes do not name their messages: all do, or none.
     pub message_id: Option<i64>,
-    pub channel: String,
+    pub channel: Cow<'a, str>,
 }
 
 /// `finished`: messages that were reported before.
@@ -139,7 +149,7 @@ pub fn whole(told: Vec<Told>, finished: &[i64]) -> Whole {
         let finished = message.message_id.is_some_and(|id| finished_ids.binary_search(&id).is_ok());
         if let ([_], [], false) = (&*message.delivered, &*message.missed, finished) {
             let Told { delivery_key, message_id, delivered, .. } = message;
-            let of = |channel| Delivered { delivery_key, message_id, channel };
+            let of = |channel| Delivered { delivery_key, message_id, channel: Cow::Owned(channel) };
             whole.messages.extend(delivered.into_iter().map(of));
         }
     }
@@ -153,10 +163,26 @@ pub fn whole(told: Vec<Told>, finished: &[i64]) -> Whole {
     whole
 }
 
+/// The ids among which messages are: a worker that does not name them reports in order. None where one of them was reported before, or only
+/// some are named.
+pub fn ids(told: &[Delivered], finished: &[i64]) -> Option<RangeInclusive<i64>> {
+    let named: Vec<i64> = told.iter().filter_map(|message| message.message_id).collect();
+    let reported_to = finished.iter().copied().max().unwrap_or(i64::MIN);
+    if named.is_empty() {
+        return Some(reported_to.saturating_add(1)..=i64::MAX);
+    }
+    let (first, last) = (*named.iter().min()?, *named.iter().max()?);
+    let is_new = first > reported_to || {
+        let finished: HashSet<i64> = finished.iter().copied().collect();
+        named.iter().all(|id| !finished.contains(id))
+    };
+    (is_new && named.len() == told.len()).then_some(first..=last)
+}
+
 /// Which channel was told of, of each of the messages. They are mostly asked for in the order in which they were told of.
 #[derive(Debug, Default)]
-pub struct ChannelsTold {
-    messages: Vec<Delivered>,
+pub struct ChannelsTold<'a> {
+    messages: Vec<Delivered<'a>>,
     /// Made when one is asked for out of order.
     places: Option<HashMap<(Uuid, Option<i64>), usize>>,
     next: usize,
@@ -177,7 +203,7 @@ impl Whole {
     }
 }
 
-impl ChannelsTold {
+impl ChannelsTold<'static> {
     pub fn read(mut bytes: &[u8]) -> Self {
         let mut messages = Vec::with_capacity(bytes.len() / 32);
         while let Some((key, rest)) = bytes.split_first_chunk() {
@@ -189,14 +215,26 @@ impl ChannelsTold {
             messages.push(Delivered {
                 delivery_key: Uuid::from_bytes(*key),
                 message_id: (*named != 0).then(|| i64::from_ne_bytes(*id)),
-                channel: String::from_utf8_lossy(channel).into_owned(),
+                channel: Cow::Owned(String::from_utf8_lossy(channel).into_owned()),
             });
             bytes = rest;
         }
+        Self::new(messages)
+    }
+}
+
+impl<'a> ChannelsTold<'a> {
+    pub fn new(messages: Vec<Delivered<'a>>) -> Self {
         Self { messages, ..Self::default() }
     }
 
     pub fn of(&mut self, delivery_key: Uuid, message_id: i64) -> Option<&str> {
+        let place = self.find(delivery_key, message_id)?;
+        Some(self.channel(place))
+    }
+
+    /// The place of the message among those that were told of.
+    pub fn find(&mut self, delivery_key: Uuid, message_id: i64) -> Option<usize> {
         let is_it = |message: &Delivered| {
             message.delivery_key == delivery_key
                 && message.message_id.is_none_or(|id| id == message_id)
@@ -206,7 +244,11 @@ impl ChannelsTold {
             _ => self.place(delivery_key, message_id)?,
         };
         self.next = place + 1;
-        Some(&self.messages[place].channel)
+        Some(place)
+    }
+
+    pub fn channel(&self, place: usize) -> &str {
+        &self.messages[place].channel
     }
 
     fn place(&mut self, delivery_key: Uuid, message_id: i64) -> Option<usize> {
@@ -334,6 +376,26 @@ mod tests {
         assert_eq!(told_delivered(&[flat("delivered")[..3].to_vec()]), None);
         let other: (&[u8], _) = (b"error", Flat::Text("none"));
         assert_eq!(told_delivered(&[[flat("delivered"), vec![other]].concat()]), None);
+    }
+
+    #[test]
+    fn messages_are_looked_for_among_their_ids() {
+        let told = |ids: &[Option<i64>]| -> Vec<Delivered<'static>> {
+            let of = |id: &Option<i64>| Delivered {
+                delivery_key: KEY.parse().unwrap(),
+                message_id: *id,
+                channel: Cow::Borrowed("email"),
+            };
+            ids.iter().map(of).collect()
+        };
+        let named = told(&[Some(7), Some(3), Some(5)]);
+        assert_eq!(ids(&named, &[]), Some(3..=7));
+        assert_eq!(ids(&named, &[2, 1]), Some(3..=7));
+        assert_eq!(ids(&named, &[9, 4, 1]), Some(3..=7));
+        assert_eq!(ids(&named, &[9, 5]), None);
+        assert_eq!(ids(&told(&[Some(7), None]), &[]), None);
+        assert_eq!(ids(&told(&[None]), &[4, 9]), Some(10..=i64::MAX));
+        assert_eq!(ids(&told(&[None]), &[]), Some(i64::MIN + 1..=i64::MAX));
     }
 
     #[test]

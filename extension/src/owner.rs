@@ -31,15 +31,28 @@ pub fn acting<T>(owner: pg_sys::Oid, act: impl FnOnce() -> T) -> T {
 /// SAFETY: the table is open.
 pub unsafe fn check_privilege(table: pg_sys::Relation, right: u32) {
     unsafe {
-        let user = pg_sys::GetUserId();
-        if (*(*table).rd_rel).relowner == user {
-            return;
-        }
-        let right = right as pg_sys::AclMode;
-        let may = pg_sys::pg_class_aclcheck((*table).rd_id, user, right);
+        let may = privilege(table, right);
         if may != pg_sys::AclResult::ACLCHECK_OK {
             let name = (*(*table).rd_rel).relname.data.as_ptr();
             pg_sys::aclcheck_error(may, pg_sys::ObjectType::OBJECT_TABLE, name);
         }
+    }
+}
+
+/// Whether check_privilege() lets through.
+///
+/// SAFETY: as above.
+pub unsafe fn has_privilege(table: pg_sys::Relation, right: u32) -> bool {
+    unsafe { privilege(table, right) == pg_sys::AclResult::ACLCHECK_OK }
+}
+
+unsafe fn privilege(table: pg_sys::Relation, right: u32) -> pg_sys::AclResult::Type {
+    let right = right as pg_sys::AclMode;
+    unsafe {
+        let user = pg_sys::GetUserId();
+        if (*(*table).rd_rel).relowner == user {
+            return pg_sys::AclResult::ACLCHECK_OK; // without a search
+        }
+        pg_sys::pg_class_aclcheck((*table).rd_id, user, right)
     }
 }

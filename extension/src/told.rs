@@ -104,7 +104,7 @@ unsafe fn kept<'a, T: Default>(fcinfo: pg_sys::FunctionCallInfo) -> &'a mut T {
 
 #[derive(Default)]
 struct OwedAndTold {
-    told: Option<ChannelsTold>,
+    told: Option<ChannelsTold<'static>>,
     /// The channels of the last call, and the one that they are.
     channels: Vec<u8>,
     channel: Option<String>,

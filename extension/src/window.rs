@@ -1,5 +1,7 @@
 //! Messages of a lane that lie in a window of snapshots, in order: the slots of the outbox are walked side by side.
 
+use std::ops::RangeInclusive;
+
 use pgrx::pg_sys;
 
 use crate::error::Error;
@@ -29,7 +31,18 @@ impl Window {
     pub fn walk(
         &self,
         partitions: [pg_sys::Oid; 3],
+        slots: (i16, i16),
+        tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        self.walk_ids(partitions, slots, None, tell)
+    }
+
+    /// The same of rows whose ids are among these: of others only the index is read.
+    pub fn walk_ids(
+        &self,
+        partitions: [pg_sys::Oid; 3],
         (first, last): (i16, i16),
+        ids: Option<RangeInclusive<i64>>,
         mut tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let mut slots = Vec::with_capacity(3);
@@ -40,7 +53,7 @@ impl Window {
         }
         'ranges: for range in &self.ranges {
             for (_, slot) in &mut slots {
-                slot.seek(self, range);
+                slot.seek(self, range, ids.as_ref());
             }
             while let Some((number, slot)) = slots
                 .iter_mut()
@@ -91,14 +104,20 @@ impl Slot {
         Ok(Self { rows, xid, message_id, next: None })
     }
 
-    fn seek(&mut self, window: &Window, range: &Range) {
+    fn seek(&mut self, window: &Window, range: &Range, ids: Option<&RangeInclusive<i64>>) {
         let mut after = Bound::new(pg_sys::BTGreaterStrategyNumber, range.after);
         let last = (range.below - 1, i64::MAX).min(window.upto);
         let mut upto = Bound::new(pg_sys::BTLessEqualStrategyNumber, last);
         let equal = pg_sys::BTEqualStrategyNumber;
         let none = pg_sys::InvalidOid;
-        let mut keys =
-            [key(1, equal, pg_sys::F_INT2EQ, none, window.lane.into()), after.key(), upto.key()];
+        let lane = key(1, equal, pg_sys::F_INT2EQ, none, window.lane.into());
+        let mut keys = vec![lane, after.key(), upto.key()];
+        if let Some(ids) = ids {
+            let (from, to) =
+                (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::BTLessEqualStrategyNumber);
+            keys.push(key(3, from, pg_sys::F_INT8GE, none, (*ids.start()).into()));
+            keys.push(key(3, to, pg_sys::F_INT8LE, none, (*ids.end()).into()));
+        }
         // SAFETY: these are the types of the index's columns.
         unsafe { self.rows.seek(&mut keys, [Some(after), Some(upto)]) };
         self.advance();

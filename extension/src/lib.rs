@@ -1,8 +1,8 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `claim`, `claimed`, `told`, `delivery_trigger` and `wake` (the SQL functions), `columns`,
-//! `inbox`, `index`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`, `recipients`, `row`, `rows`, `sequence`, `stored`,
-//! `window`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes and each
-//! claim reads, and the counts of deliveries.
+//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `claim`, `claimed`, `cursor_snapshot`, `told`, `delivery_trigger` and `wake` (the SQL
+//! functions), `columns`, `hold`, `inbox`, `index`, `insert`, `installed`, `jsonb`, `leases`, `new_jsonb`, `outbox`, `owner`, `queue`,
+//! `recipients`, `row`, `rows`, `sequence`, `stored`, `window`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but
+//! for the rows that each firing writes and each claim reads and writes, and the counts of deliveries.
 
 mod admission;
 mod alert;
@@ -14,6 +14,7 @@ mod claim;
 mod claim_end;
 mod claimed;
 mod columns;
+mod cursor_snapshot;
 mod day;
 mod delivery_counts;
 mod delivery_trigger;
@@ -23,6 +24,7 @@ mod error;
 mod fire;
 mod fire_many;
 mod hash;
+mod hold;
 mod inbox;
 mod index;
 mod insert;
@@ -31,6 +33,7 @@ mod internal;
 mod json;
 mod jsonb;
 mod keys;
+mod leases;
 mod members;
 mod new_jsonb;
 mod number;
@@ -38,6 +41,7 @@ mod outbox;
 mod outcomes;
 mod owner;
 mod policy;
+mod queue;
 mod reached;
 mod recipients;
 mod row;
@@ -82,7 +86,6 @@ extension_sql_file!(
         fire_many::_read_firings,
         fire_many::_sorted,
         told::_told,
-        internal::_snapshot_with,
         internal::_window_ranges,
     ]
 );

@@ -1,6 +1,8 @@
 //! The rows of a function that returns a set, made one after the other in its one call. pgrx makes them in a call each, of values
 //! that it allocates one by one: both cost more than what the rows tell.
 
+use std::ptr;
+
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::memcxt::PgMemoryContexts;
@@ -13,8 +15,7 @@ use crate::columns::{Column, Columns};
 
 /// Rows of N columns.
 pub struct Rows<const N: usize> {
-    store: *mut pg_sys::Tuplestorestate,
-    descriptor: pg_sys::TupleDesc,
+    info: *mut pg_sys::ReturnSetInfo,
     columns: Columns<N>,
 }
 
@@ -33,15 +34,8 @@ impl<const N: usize> Rows<N> {
                     "Name it in the FROM of a query."
                 );
             }
-            let context = (*(*info).econtext).ecxt_per_query_memory;
-            let (store, descriptor) = PgMemoryContexts::For(context).switch_to(|_| {
-                let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-                (store, pg_sys::CreateTupleDescCopy((*info).expectedDesc))
-            });
             (*info).returnMode = materialize;
-            (*info).setResult = store;
-            (*info).setDesc = descriptor;
-            Self { store, descriptor, columns: Columns::new() }
+            Self { info, columns: Columns::new() }
         }
     }
 
@@ -50,12 +44,41 @@ impl<const N: usize> Rows<N> {
         self.columns.set(columns);
         // SAFETY: the arrays are as long as the descriptor; what is in them is copied.
         unsafe {
+            if (*self.info).setResult.is_null() {
+                self.begin();
+            }
             pg_sys::tuplestore_putvalues(
-                self.store,
-                self.descriptor,
+                (*self.info).setResult,
+                (*self.info).setDesc,
                 self.columns.datums.as_mut_ptr(),
                 self.columns.nulls.as_mut_ptr(),
             );
+        }
+    }
+
+    unsafe fn begin(&mut self) {
+        unsafe {
+            let info = self.info;
+            let backwards = pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random;
+            let backwards = (*info).allowedModes as u32 & backwards != 0;
+            let context = (*(*info).econtext).ecxt_per_query_memory;
+            PgMemoryContexts::For(context).switch_to(|_| {
+                (*info).setDesc = pg_sys::CreateTupleDescCopy((*info).expectedDesc);
+                (*info).setResult =
+                    pg_sys::tuplestore_begin_heap(backwards, false, pg_sys::work_mem);
+            });
+        }
+    }
+
+    /// There are none after all.
+    pub fn discard(&mut self) {
+        // SAFETY: it is of this call.
+        unsafe {
+            if !(*self.info).setResult.is_null() {
+                pg_sys::tuplestore_end((*self.info).setResult);
+                (*self.info).setResult = ptr::null_mut();
+                (*self.info).setDesc = ptr::null_mut();
+            }
         }
     }
 }

@@ -23,24 +23,32 @@ struct Slot {
     next: Option<((u64, i64), Found)>,
 }
 
-impl Window {
-    /// Tells of each row, with the slot and the position that it has; false ends it. `slots`: by their numbers, where each row lies in
-    /// one from the first to the last.
-    pub fn walk(
-        &self,
-        partitions: [pg_sys::Oid; 3],
-        (first, last): (i16, i16),
-        mut tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        let mut slots = Vec::with_capacity(3);
+/// Slots of the outbox, by their numbers.
+pub struct Outbox(Vec<(i16, Slot)>);
+
+impl Outbox {
+    /// Those from the first to the last.
+    pub fn open(partitions: [pg_sys::Oid; 3], (first, last): (i16, i16)) -> Result<Self, Error> {
+        let mut slots = Vec::with_capacity(partitions.len());
         for (number, partition) in (0..).zip(partitions) {
             if (first..=last).contains(&number) {
                 slots.push((number, Slot::open(partition)?));
             }
         }
-        'ranges: for range in &self.ranges {
+        Ok(Self(slots))
+    }
+
+    /// Tells of each row of the window, with the slot and the position that it has; false ends it.
+    pub fn walk(
+        &mut self,
+        window: &Window,
+        mut tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let slots = self.0.iter_mut().filter(|(_, slot)| !slot.rows.is_empty());
+        let mut slots: Vec<_> = slots.collect();
+        for range in &window.ranges {
             for (_, slot) in &mut slots {
-                slot.seek(self, range);
+                slot.seek(window, range);
             }
             while let Some((number, slot)) = slots
                 .iter_mut()
@@ -49,14 +57,22 @@ impl Window {
             {
                 if let Some((position, row)) = slot.next {
                     if !tell(&slot.rows, row, *number, position)? {
-                        break 'ranges;
+                        return Ok(());
                     }
                 }
                 slot.advance();
             }
         }
-        slots.into_iter().for_each(|(_, slot)| slot.rows.close());
         Ok(())
+    }
+
+    /// The next walk is with the snapshot of its time.
+    pub fn stop(&mut self) {
+        self.0.iter_mut().for_each(|(_, slot)| slot.rows.stop());
+    }
+
+    pub fn close(self) {
+        self.0.into_iter().for_each(|(_, slot)| slot.rows.close());
     }
 }
 

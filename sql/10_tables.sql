@@ -242,7 +242,7 @@ CREATE INDEX claims_cursor ON claims (lane, claim_id) WHERE takeover_of IS NULL;
 CREATE TABLE claims_0 PARTITION OF claims FOR VALUES IN (0);
 CREATE TABLE claims_1 PARTITION OF claims FOR VALUES IN (1);
 CREATE TABLE claims_2 PARTITION OF claims FOR VALUES IN (2);
-COMMENT ON TABLE claims IS 'One row a claim: the window of snapshots (lo, hi], the positions (after, upto] in it, and the lease. The newest row of a lane that is no take-over is the lane''s cursor.';
+COMMENT ON TABLE claims IS 'One row a claim: the window of snapshots (lo, hi], the positions (after, upto] in it, and the lease. The newest row of a lane that is no take-over is the lane''s cursor. Most are written without INSERT, as outbox.';
 COMMENT ON COLUMN claims.first_slot IS 'The claim''s messages lie in slots from this one to last_slot.';
 COMMENT ON COLUMN claims.messages IS 'Messages in the window part; 0 where the cursor only moved on.';
 COMMENT ON COLUMN claims.expires_at IS 'The earliest expiry among its messages; NULL: none expires.';

@@ -3,17 +3,7 @@
 -- The snapshot to write in a cursor. pg_current_snapshot() counts the own transaction as seen; a transaction that has
 -- enqueued (a report, a retry selection) and then claims would declare its own later rows as claimed.
 CREATE FUNCTION _cursor_snapshot() RETURNS pg_snapshot
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-  own xid8 := pg_current_xact_id_if_assigned();
-BEGIN
-  IF own IS NULL THEN
-    RETURN pg_current_snapshot();
-  END IF;
-  RETURN _snapshot_with(pg_current_snapshot()::text, own::text)::pg_snapshot;
-END
-$$;
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_cursor_snapshot_wrapper';
 
 -- Rows of a lane visible in hi and not in lo, behind `after` and up to `upto`, at most max_rows, in order.
 -- The ranges come in ascending order and a nested loop keeps it, so that LIMIT takes the first rows without a sort;

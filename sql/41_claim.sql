@@ -4,10 +4,10 @@ CREATE FUNCTION _require_read_committed(what text) RETURNS void
 LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
-  IF current_setting('transaction_isolation') <> 'read committed' THEN
+  IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
     RAISE EXCEPTION '% needs the isolation level READ COMMITTED', what USING ERRCODE = 'invalid_transaction_state',
       DETAIL = format('This transaction is %s: its snapshot is older than the locks that it takes.', upper(current_setting('transaction_isolation'))),
-      HINT = 'Call it in a transaction of its own.';
+      HINT = 'Call it in a transaction of its own, of that level. Where default_transaction_isolation is another: ALTER ROLE ... SET default_transaction_isolation = ''read committed''.';
   END IF;
 END
 $$;
@@ -23,18 +23,9 @@ BEGIN
 END
 $$;
 
--- A lock of the lane until the end of the transaction. Lanes are always locked in the order high, normal, low.
-CREATE FUNCTION _lock_lane(lane integer) RETURNS void
-LANGUAGE plpgsql VOLATILE
-AS $$
-BEGIN
-  CASE lane
-    WHEN 0 THEN LOCK TABLE lane_high IN EXCLUSIVE MODE;
-    WHEN 1 THEN LOCK TABLE lane_normal IN EXCLUSIVE MODE;
-    WHEN 2 THEN LOCK TABLE lane_low IN EXCLUSIVE MODE;
-  END CASE;
-END
-$$;
+-- Locks the lanes until the end of the transaction, always in the order high, normal, low.
+CREATE FUNCTION _lock_lanes() RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_lock_lanes_wrapper';
 
 CREATE FUNCTION _newest_claim(lane smallint) RETURNS claims
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', '_newest_claim_wrapper';
@@ -91,77 +82,10 @@ AS $$
                                first_id, last_id, claim.first_slot, claim.last_slot) o
 $$;
 
-CREATE TYPE claim_end AS (messages integer, first_slot smallint, last_slot smallint, expires_at timestamptz, upto_xid xid8, upto_id bigint);
-COMMENT ON TYPE claim_end IS 'How far a claim reaches, and what of its messages stands in table claims.';
-
--- Of the messages of a window, behind `after`, up to max_messages. Where some users have many addresses, these count among a message's
--- bytes: each with some 100 around it. In Rust: a claim that finds nothing does nothing else, and a plan takes many times as long.
-CREATE FUNCTION _claim_end(lane smallint, lo text, hi text, after_xid xid8, after_id bigint, max_messages integer) RETURNS record
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_claim_end_wrapper';
-
--- Claims up to max_messages of the window behind `after`; returns the claim, or one of 0 messages where there are none.
-CREATE FUNCTION _claim_part(lane smallint, lo pg_snapshot, hi pg_snapshot, after_xid xid8, after_id bigint,
-                            worker text, max_messages integer, lease interval) RETURNS claims
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-  reached claim_end;
-  claim   claims;
-BEGIN
-  reached := _claim_end(lane, lo::text, hi::text, after_xid, after_id, max_messages);
-  claim.messages := reached.messages;
-  IF claim.messages > 0 THEN
-    INSERT INTO claims (slot, lane, first_slot, last_slot, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, expires_at, worker, lease_until)
-    SELECT s.last_value, _claim_part.lane, reached.first_slot, reached.last_slot, nextval('pgalert.claim_id'), _claim_part.lo, _claim_part.hi, _claim_part.after_xid, _claim_part.after_id,
-           reached.upto_xid, reached.upto_id, reached.messages, reached.expires_at, _claim_part.worker, clock_timestamp() + lease
-    FROM outbox_slot s
-    RETURNING * INTO claim;
-  END IF;
-  RETURN claim;
-END
-$$;
-
--- The next part of a lane: what is left of the cursor's window, else the window from there to now.
-CREATE FUNCTION _claim_lane(lane integer, worker text, max_messages integer, lease interval) RETURNS claims
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-  walked_from timestamptz;
-  last  claims;
-  claim claims;
-  now_snapshot pg_snapshot;
-BEGIN
-  PERFORM _lock_lane(lane);
-  last := _cursor(lane::smallint);
-  now_snapshot := _cursor_snapshot();
-  IF pg_snapshot_xmax(last.hi) > pg_snapshot_xmax(now_snapshot) THEN
-    RAISE EXCEPTION 'the cursor of lane % lies in the future', _lane_name(lane::smallint) USING ERRCODE = 'data_corrupted',
-      DETAIL = format('It has seen transactions up to %s, this server has only come to %s.', pg_snapshot_xmax(last.hi), pg_snapshot_xmax(now_snapshot)),
-      HINT = 'The files of this database were restored without their transaction log. After you are sure of its state: SELECT pgalert.confirm_cluster().';
-  END IF;
-  IF last.upto_xid > '0' THEN
-    claim := _claim_part(last.lane, last.lo, last.hi, last.upto_xid, last.upto_id, worker, max_messages, lease);
-    IF claim.messages > 0 THEN
-      RETURN claim;
-    END IF;
-  END IF;
-  -- Nothing: look twice, since the first look may have been slow for other reasons (a plan, a cold cache).
-  FOR look IN 1 .. 2 LOOP
-    walked_from := clock_timestamp();
-    claim := _claim_part(last.lane, last.hi, now_snapshot, '0', 0, worker, max_messages, lease);
-    IF claim.messages > 0 OR clock_timestamp() - walked_from < interval '5 milliseconds' THEN
-      RETURN claim;
-    END IF;
-  END LOOP;
-  IF last.claimed_at < clock_timestamp() - interval '1 second' THEN
-    -- Nothing, and slowly: rows of aborted transactions lie there. Move the cursor past them.
-    INSERT INTO claims (slot, lane, claim_id, lo, hi, after_xid, after_id, upto_xid, upto_id, messages, worker, lease_until)
-    SELECT s.last_value, last.lane, nextval('pgalert.claim_id'), now_snapshot, now_snapshot, '0', 0, '0', 0, 0, worker, 'infinity'
-    FROM outbox_slot s;
-  END IF;
-  RETURN claim;
-END
-$$;
+-- Claims the next part of a lane: what is left of the cursor's window, else the window from there to now. Returns the claim's id, NULL where
+-- nothing is waiting. In Rust: a claim that finds nothing does little else, and plans take many times as long.
+CREATE FUNCTION _claim_lane(worker text, max_messages integer, lease interval, lane integer) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_claim_lane_wrapper';
 
 -- A new claim of the messages that are left of one whose lease ran out. The first `keep` go to the new claim, the others
 -- to a second one that anybody may take at once.
@@ -204,10 +128,6 @@ DECLARE
   lost      boolean;
   tries     smallint;
 BEGIN
-  IF pg_current_xact_id_if_assigned() IS NULL THEN
-    -- Only what is committed may raise the mark: an end that is rolled back would leave its claim below it for ever.
-    PERFORM setval('pgalert.lease_low_water', coalesce((SELECT min(o.claim_id) FROM _open_claims() o), (SELECT last_value FROM claim_id)));
-  END IF;
   FOR candidate IN SELECT o.claim_id, o.slot FROM _open_claims() o WHERE o.lease_until < clock_timestamp() LOOP
     SELECT c.* INTO old FROM claims c WHERE c.claim_id = candidate.claim_id AND c.slot = candidate.slot
     FOR UPDATE SKIP LOCKED;
@@ -229,18 +149,9 @@ BEGIN
 END
 $$;
 
--- Leases are searched at most once a second.
-CREATE FUNCTION _search_is_due() RETURNS boolean
-LANGUAGE plpgsql VOLATILE
-AS $$
-BEGIN
-  IF pg_sequence_last_value('pgalert.leases_searched_at') BETWEEN _now_ms() - 1000 AND _now_ms() THEN
-    RETURN false;
-  END IF;
-  PERFORM setval('pgalert.leases_searched_at', _now_ms());
-  RETURN true;
-END
-$$;
+-- Whether a lease ran out. Looks at most once a second, else it is false; locks all lanes, and notes below which claims all have ended.
+CREATE FUNCTION _leases_ran_out() RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_leases_ran_out_wrapper';
 
 -- The rows of claim_batch(): the messages of a claim that are not finished, in order, with their channels that nothing was told of (told_of,
 -- told_channels: of messages, side by side) and the addresses of their users, {channel: [{"recipient_id", "address", "secrets"?}, …]}: for the
@@ -252,7 +163,9 @@ RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id t
                enqueued_at timestamptz, traceparent text)
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_claimed_wrapper';
 
-CREATE FUNCTION claim_batch(worker text, max_messages integer, lease interval)
+-- claim_batch() where there is more to it than messages that nobody has claimed: refusals, a lease that ran out, messages that expired.
+-- claimed: the claim that was made, if there is one already.
+CREATE FUNCTION _claim_in_full(worker text, max_messages integer, lease interval, claimed bigint)
 RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id text, user_id text, alert_name text, message text,
                priority text, channels text[], recipients jsonb, alert_data jsonb, attempt integer, dlq_id uuid,
                enqueued_at timestamptz, traceparent text)
@@ -273,7 +186,7 @@ BEGIN
     RAISE EXCEPTION 'max_messages is out of range' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = format('It is %s.', coalesce(max_messages::text, 'NULL')), HINT = 'Give a number from 1 to 10000.';
   END IF;
-  IF hold_reason() IS NOT NULL THEN
+  IF claimed IS NULL AND hold_reason() IS NOT NULL THEN
     RETURN;
   END IF;
 
@@ -282,25 +195,26 @@ BEGIN
     progress := ROW('{}', '[]', NULL);
     told_of := '{}';
     told_channels := '{}';
-    IF _search_is_due() THEN
-      PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
+    IF claimed IS NULL AND _leases_ran_out() THEN
       claim := _take_over(worker, max_messages, lease);
       IF claim.claim_id IS NOT NULL THEN
         PERFORM setval('pgalert.leases_searched_at', 1);  -- there may be more: the next claim looks again
       END IF;
     END IF;
     IF claim.claim_id IS NULL THEN
-      IF pg_sequence_last_value('pgalert.claim_id') % 8 = 7 THEN
+      IF coalesce(claimed - 1, pg_sequence_last_value('pgalert.claim_id')) % 8 = 7 THEN
         lanes := ARRAY[2, 1, 0];  -- every eighth claim, so that a busy high lane does not starve the others
-        PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
+        PERFORM _lock_lanes();
       END IF;
       FOR place IN 1 .. 3 LOOP
-        claim := _claim_lane(lanes[place], worker, max_messages, lease);
-        EXIT WHEN claim.messages > 0;
+        EXIT WHEN claimed IS NOT NULL;
+        claimed := _claim_lane(worker, max_messages, lease, lanes[place]);
       END LOOP;
-      IF claim.messages = 0 THEN
+      IF claimed IS NULL THEN
         RETURN;
       END IF;
+      SELECT c.* INTO claim FROM claims c WHERE c.claim_id = claimed;
+      claimed := NULL;
     END IF;
 
     past := NULL;
@@ -324,6 +238,12 @@ BEGIN
   END LOOP;
 END
 $$;
+-- In Rust, and not declared SECURITY DEFINER, as deliver_alert().
+CREATE FUNCTION claim_batch(worker text, max_messages integer, lease interval)
+RETURNS TABLE (claim_id bigint, message_id bigint, delivery_key uuid, alert_id text, user_id text, alert_name text, message text,
+               priority text, channels text[], recipients jsonb, alert_data jsonb, attempt integer, dlq_id uuid,
+               enqueued_at timestamptz, traceparent text)
+LANGUAGE c VOLATILE COST 100 AS 'MODULE_PATHNAME', 'claim_batch_wrapper';
 COMMENT ON FUNCTION claim_batch(text, integer, interval) IS 'Hands up to max_messages (1 to 10000, at most 8 MB with their addresses) of one lane to a worker under a lease (up to 1 day): one row a message, with its channels still owed and recipients {channel: [{"recipient_id", "address"}]}. No row: nothing is waiting, or hold_reason() says why. A worker''s name is unique for each start of a process. READ COMMITTED only (25000); raises XX001 where the cursor lies in the future.';
 
 CREATE FUNCTION _lease_lost(claim_id bigint, detail text) RETURNS void

@@ -38,7 +38,7 @@ BEGIN
     WHEN 1 THEN LOCK TABLE outbox_1, claims_1, claim_log_1 IN ACCESS EXCLUSIVE MODE NOWAIT;
     WHEN 2 THEN LOCK TABLE outbox_2, claims_2, claim_log_2 IN ACCESS EXCLUSIVE MODE NOWAIT;
   END CASE;
-  LOCK TABLE lane_high, lane_normal, lane_low IN EXCLUSIVE MODE NOWAIT;
+  LOCK TABLE lane_high, lane_normal, lane_low IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;
   IF (SELECT last_value FROM outbox_slot) = slot
      OR EXISTS (SELECT FROM _open_claims() o WHERE o.slot = _try_lock_slot.slot OR _try_lock_slot.slot BETWEEN o.first_slot AND o.last_slot)
      OR NOT _slot_is_claimed(slot) THEN

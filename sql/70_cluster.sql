@@ -42,7 +42,7 @@ DECLARE
   kept     bigint;
 BEGIN
   PERFORM _require_read_committed('confirm_cluster');
-  PERFORM _lock_lane(lane) FROM generate_series(0, 2) lane;
+  PERFORM _lock_lanes();
   LOCK TABLE outbox_0, outbox_1, outbox_2, claims_0, claims_1, claims_2, claim_log_0, claim_log_1, claim_log_2 IN ACCESS EXCLUSIVE MODE;
   restored := EXISTS (SELECT FROM confirmed_cluster c WHERE c.install_id <> own);
 

@@ -80,8 +80,8 @@ fn seconds(duration: Duration) -> String {
     format!("{} seconds", duration.as_secs_f64())
 }
 
-/// The messages of one claim, in order; None when there is nothing to do. The environment is set for this statement alone,
-/// and the call depends on it, so that it comes after.
+/// The messages of one claim, in order; None when there is nothing to do. The environment is set for this statement alone, in an
+/// argument of the call, so that it comes before it. Columns are not named: each poll would read their names.
 pub async fn claim_batch(
     client: &Client,
     environment: &str,
@@ -89,10 +89,8 @@ pub async fn claim_batch(
     max_messages: i32,
     lease: Duration,
 ) -> Result<Option<Claim>, DatabaseError> {
-    let sql = "SELECT c.claim_id, c.delivery_key, c.alert_id, c.user_id, c.alert_name, c.message, c.priority, c.channels, \
-               c.recipients, c.alert_data, c.attempt, c.enqueued_at, c.message_id, c.traceparent \
-               FROM pg_catalog.set_config('pgalert.environment', $1, true) AS e (value), \
-               LATERAL pgalert.claim_batch(CASE WHEN e.value IS NOT NULL THEN $2 END, $3, $4::interval) AS c";
+    let sql = "SELECT * FROM pgalert.claim_batch(\
+               CASE WHEN pg_catalog.set_config('pgalert.environment', $1, true) IS NOT NULL THEN $2 END, $3, $4::interval)";
     let lease = seconds(lease);
     let params: [Param; 4] = [
         (&environment, Type::TEXT),
@@ -106,24 +104,25 @@ pub async fn claim_batch(
     Ok(Some(Claim { claim_id, messages }))
 }
 
+/// Columns in the order in which claim_batch() is declared; those without a number here are not needed.
 fn message(row: &Row) -> Result<Message, tokio_postgres::Error> {
-    let Json(recipients) = row.try_get(8)?;
-    let Json(alert_data) = row.try_get(9)?;
-    let text: Option<String> = row.try_get(5)?;
+    let Json(recipients) = row.try_get(9)?;
+    let Json(alert_data) = row.try_get(10)?;
+    let text: Option<String> = row.try_get(6)?;
     let mut message = Message {
-        delivery_key: row.try_get(1)?,
-        alert_id: row.try_get(2)?,
-        user_id: row.try_get(3)?,
-        alert_name: row.try_get(4)?,
+        message_id: row.try_get(1)?,
+        delivery_key: row.try_get(2)?,
+        alert_id: row.try_get(3)?,
+        user_id: row.try_get(4)?,
+        alert_name: row.try_get(5)?,
         text: text.unwrap_or_default(),
-        priority: row.try_get(6)?,
-        channels: row.try_get(7)?,
+        priority: row.try_get(7)?,
+        channels: row.try_get(8)?,
         recipients,
         alert_data,
-        attempt: row.try_get(10)?,
-        enqueued_at: row.try_get(11)?,
-        message_id: row.try_get(12)?,
-        traceparent: row.try_get(13)?,
+        attempt: row.try_get(11)?,
+        enqueued_at: row.try_get(13)?,
+        traceparent: row.try_get(14)?,
     };
     if message.text.is_empty() {
         message.text = message.title(); // a letter that came by push_to_dlq() may have no message

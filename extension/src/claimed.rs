@@ -10,7 +10,7 @@ use pgrx::{direct_function_call, pg_extern, pg_sys};
 use crate::columns::Column;
 use crate::error::Error;
 use crate::index::{Found, Indexed};
-use crate::installed;
+use crate::installed::{self, Installed};
 use crate::new_jsonb::jsonb_can_be;
 use crate::number;
 use crate::reached::{Address, Addresses};
@@ -18,13 +18,15 @@ use crate::recipients::{string, text, texts, Recipient, Recipients, Secrets};
 use crate::rows::Rows;
 use crate::snapshot::{self, Snapshot};
 use crate::value::{self, Slot, Value};
-use crate::window::{BySlot, Window};
+use crate::window::{BySlot, Outbox, Window};
 use crate::xid8::Xid8;
 
-const COLUMNS: usize = 15;
+/// Of claim_batch().
+pub const COLUMNS: usize = 15;
 
 /// What was reported of a claim.
-struct Told<'a> {
+#[derive(Default)]
+pub struct Told<'a> {
     finished: HashSet<i64>,
     /// Channels of messages that are not finished.
     channels: HashSet<(i64, &'a [u8])>,
@@ -54,7 +56,7 @@ fn _claimed(
     let mut rows = unsafe { Rows::new(fcinfo) };
     let after = (after_xid.0, after_id);
     let ranges = snapshot::window_ranges(&Snapshot::parse(lo)?, &Snapshot::parse(hi)?, after);
-    let window = Window { lane, ranges, upto: (upto_xid.0, upto_id) };
+    let window = Window { lane, ranges, upto: (upto_xid.0, upto_id), ids: None };
     let told = Told {
         finished: finished.iter().flatten().collect(),
         channels: told_of
@@ -64,54 +66,88 @@ fn _claimed(
             .collect(),
     };
     let here = installed::here();
-    let mut reach = Reach {
-        recipients: Recipients::open(here.recipients)?,
-        secrets: Secrets::open(here.recipient_secrets)?,
-    };
-    let mut memory = PgMemoryContexts::new("message of a claim");
+    let mut claimed = Claimed::open(&here, told, &mut rows)?;
+    let mut outbox = Outbox::open(here.outbox, (first_slot, last_slot))?;
     let mut places = BySlot::new(Places::of);
-    let mut channels = Channels::default();
     let mut left = messages;
-    window.walk(
-        here.outbox,
-        (first_slot, last_slot),
-        |partition, row, slot, (_, message_id)| {
-            left -= 1;
-            if !told.finished.contains(&message_id) {
-                let message =
-                    Message { row, place: places.of(partition, slot)?, claim_id, message_id };
-                // SAFETY: what is made of a row is copied when the row is pushed.
-                unsafe {
-                    memory
-                        .switch_to(|_| message.push(&told, &mut channels, &mut reach, &mut rows))?;
-                    memory.reset();
-                }
-            }
-            Ok(left > 0)
-        },
-    )?;
-    reach.recipients.close();
-    reach.secrets.close();
+    outbox.walk(&window, |partition, row, slot, (_, message_id)| {
+        left -= 1;
+        claimed.push(claim_id, message_id, row, places.of(partition, slot)?)?;
+        Ok(left > 0)
+    })?;
+    outbox.close();
+    claimed.close();
     Ok(rows)
 }
 
+/// Messages of a claim, on their way to its worker.
+pub struct Claimed<'a> {
+    told: Told<'a>,
+    reach: Reach,
+    channels: Channels,
+    memory: PgMemoryContexts,
+    rows: &'a mut Rows<COLUMNS>,
+}
+
+impl<'a> Claimed<'a> {
+    pub fn open(
+        here: &Installed,
+        told: Told<'a>,
+        rows: &'a mut Rows<COLUMNS>,
+    ) -> Result<Self, Error> {
+        let reach = Reach {
+            recipients: Recipients::open(here.recipients)?,
+            secrets: Secrets::open(here.recipient_secrets)?,
+        };
+        let memory = PgMemoryContexts::new("message of a claim");
+        Ok(Self { told, reach, channels: Channels::default(), memory, rows })
+    }
+
+    /// One that is not finished.
+    pub fn push(
+        &mut self,
+        claim_id: i64,
+        message_id: i64,
+        row: Found,
+        place: &Places,
+    ) -> Result<(), Error> {
+        let Self { told, reach, channels, memory, rows } = self;
+        if !told.finished.contains(&message_id) {
+            let message = Message { row, place, claim_id, message_id };
+            // SAFETY: what is made of a row is copied when the row is pushed.
+            unsafe {
+                memory.switch_to(|_| message.push(told, channels, reach, rows))?;
+                memory.reset();
+            }
+        }
+        Ok(())
+    }
+
+    pub fn close(self) {
+        self.reach.recipients.close();
+        self.reach.secrets.close();
+    }
+}
+
 /// Where the columns of a slot of the outbox are.
-struct Places {
+pub struct Places {
     delivery_key: i32,
     alert_id: i32,
-    user_id: i32,
+    pub user_id: i32,
     priority: i32,
-    channels: i32,
+    pub channels: i32,
     owed_recipients: i32,
     alert_data: i32,
     attempt: i32,
     dlq_id: i32,
+    pub bytes: i32,
     enqueued_at: i32,
+    pub expires_at: i32,
     traceparent: i32,
 }
 
 impl Places {
-    fn of(rows: &Indexed) -> Result<Self, Error> {
+    pub fn of(rows: &Indexed) -> Result<Self, Error> {
         Ok(Self {
             delivery_key: rows.column(c"delivery_key")?,
             alert_id: rows.column(c"alert_id")?,
@@ -122,7 +158,9 @@ impl Places {
             alert_data: rows.column(c"alert_data")?,
             attempt: rows.column(c"attempt")?,
             dlq_id: rows.column(c"dlq_id")?,
+            bytes: rows.column(c"bytes")?,
             enqueued_at: rows.column(c"enqueued_at")?,
+            expires_at: rows.column(c"expires_at")?,
             traceparent: rows.column(c"traceparent")?,
         })
     }

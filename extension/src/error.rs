@@ -25,6 +25,8 @@ pub enum Error {
     ControlCharacter { what: &'static str },
     #[error("{what} must be a time")]
     NotTime { what: &'static str, found: String },
+    #[error("the cursor of lane {lane} lies in the future")]
+    FutureCursor { lane: &'static str, seen: u64, come: u64 },
     #[error("a snapshot could not be read")]
     Snapshot { found: String },
     #[error("channels must be an object of booleans or an array of names")]
@@ -99,7 +101,9 @@ impl Error {
             Error::TooLong { .. } => PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
             Error::TooLarge { .. } => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Error::NotTime { .. } => PgSqlErrorCode::ERRCODE_INVALID_DATETIME_FORMAT,
-            Error::Snapshot { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            Error::FutureCursor { .. } | Error::Snapshot { .. } => {
+                PgSqlErrorCode::ERRCODE_DATA_CORRUPTED
+            }
             Error::NullDelay { .. } => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Error::TooDeep { .. } => PgSqlErrorCode::ERRCODE_STATEMENT_TOO_COMPLEX,
             Error::NotUtf8 => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
@@ -128,6 +132,9 @@ impl Error {
             | Error::LegacyNotBoolean { found, .. }
             | Error::OutcomesNotArray { found }
             | Error::OutcomeValue { found, .. } => format!("It is {found}."),
+            Error::FutureCursor { seen, come, .. } => format!(
+                "It has seen transactions up to {seen}, this server has only come to {come}."
+            ),
             Error::OutcomeNotObject { found } => format!("One is {found}."),
             Error::OutcomeIncomplete { delivery_key, channel } => {
                 format!("One has delivery_key {delivery_key} and channel {channel}.")
@@ -174,6 +181,9 @@ impl Error {
             Error::TooLarge { limit, .. } => return format!("At most {limit} bytes are allowed."),
             Error::ControlCharacter { .. } => "Remove it.",
             Error::NotTime { .. } => "Give a time such as \"2026-12-31T23:59:59Z\".",
+            Error::FutureCursor { .. } => {
+                "The files of this database were restored without their transaction log. After you are sure of its state: SELECT pgalert.confirm_cluster()."
+            }
             Error::Snapshot { .. } => "A row of pgalert.claims was damaged or changed by hand.",
             Error::AlertNotObject { .. } => {
                 "Give an object such as {\"id\": \"a1\", \"channels\": {\"email\": true}}, or to_jsonb(row)."

@@ -25,6 +25,7 @@ use crate::owner;
 use crate::policy;
 use crate::rows::Rows;
 use crate::sequence;
+use crate::statement::as_of_now;
 use crate::subtransaction;
 use crate::wake;
 
@@ -35,7 +36,9 @@ fn deliver_alerts(fcinfo: pg_sys::FunctionCallInfo) -> Result<Rows<3>, ErrorRepo
     let rows = owner::acting(here.owner, || {
         let Some(call) = Call::prepare(fcinfo, &here) else {
             // SAFETY: it is declared alike.
-            return Ok(unsafe { Rows::of(installed::function(c"_deliver_all_in_full"), fcinfo) });
+            return Ok(unsafe {
+                Rows::of(installed::function(c"_deliver_all_in_full"), fcinfo, &[])
+            });
         };
         let verdicts = call.decide(&here)?;
         call.write(&verdicts, &here)?;
@@ -214,18 +217,6 @@ fn status(alert: &Prepared, verdict: &Verdict) -> &'static str {
         Verdict::Admitted { .. } => "delivered",
         Verdict::Duplicate => "duplicate",
         Verdict::Capped => "capped",
-    }
-}
-
-/// Sees what others have committed until now and this transaction has written, as each statement of a function does.
-fn as_of_now<T>(look: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    // SAFETY: as Postgres does before a statement; an error ends it.
-    unsafe {
-        pg_sys::CommandCounterIncrement();
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let seen = look()?;
-        pg_sys::PopActiveSnapshot();
-        Ok(seen)
     }
 }
 

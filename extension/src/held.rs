@@ -1,8 +1,9 @@
 //! A claim that a worker reports on: locked, and what was reported of it before.
 
 use std::ffi::CStr;
+use std::ops::RangeInclusive;
 
-use pgrx::{direct_function_call, pg_sys};
+use pgrx::pg_sys;
 
 use crate::arrays::bigints;
 use crate::error::Error;
@@ -27,18 +28,6 @@ pub struct Held {
     /// Its messages lie in slots from the first of these to the second.
     pub slots: (i16, i16),
     pub messages: usize,
-}
-
-/// Runs with a snapshot that sees all that has been committed, or was written here before: as each statement of a function does.
-pub fn seeing_all<T>(run: impl FnOnce() -> T) -> T {
-    // SAFETY: in a transaction; an error leaves the snapshot to its end.
-    unsafe {
-        pg_sys::CommandCounterIncrement();
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-        let result = run();
-        pg_sys::PopActiveSnapshot();
-        result
-    }
 }
 
 /// The claim, locked until the end of the transaction. None where it is not the worker's, or not found.
@@ -77,7 +66,7 @@ fn read(claims: &Indexed, row: Found, claim_id: i64, worker: &[u8]) -> Result<Op
         return Ok(None);
     };
     let snapshot = |name| match get(name)? {
-        Some(stored) => Snapshot::parse(&unsafe { text_of_snapshot(stored) }),
+        Some(stored) => Snapshot::of(unsafe { text(stored) }),
         None => Err(Error::RowType),
     };
     Ok(Some(Held {
@@ -94,18 +83,10 @@ fn read(claims: &Indexed, row: Found, claim_id: i64, worker: &[u8]) -> Result<Op
 }
 
 impl Held {
-    /// Its messages, or those of them behind a position.
-    pub fn window(&self, behind: (u64, i64)) -> Window {
+    /// Those of its messages behind a position, with these ids.
+    pub fn window(&self, behind: (u64, i64), ids: RangeInclusive<i64>) -> Window {
         let ranges = snapshot::window_ranges(&self.lo, &self.hi, self.after.max(behind));
-        Window { lane: self.lane, ranges, upto: self.upto }
-    }
-}
-
-/// SAFETY: the datum is a pg_snapshot.
-unsafe fn text_of_snapshot(stored: pg_sys::Datum) -> String {
-    unsafe {
-        let text: Option<&CStr> = direct_function_call(pg_sys::pg_snapshot_out, &[Some(stored)]);
-        text.unwrap_or_default().to_string_lossy().into_owned()
+        Window { lane: self.lane, ranges, upto: self.upto, ids: Some(ids) }
     }
 }
 

@@ -168,11 +168,20 @@ impl Indexed {
         }
     }
 
-    pub fn close(self) {
-        unsafe {
-            if !self.scan.is_null() {
+    /// The next seek is with the snapshot of its time; the last row is gone.
+    pub fn stop(&mut self) {
+        if !self.scan.is_null() {
+            unsafe {
+                pg_sys::ExecClearTuple(self.row);
                 pg_sys::index_endscan(self.scan);
             }
+            self.scan = ptr::null_mut();
+        }
+    }
+
+    pub fn close(mut self) {
+        self.stop();
+        unsafe {
             pg_sys::ExecDropSingleTupleTableSlot(self.row);
             pg_sys::index_close(self.index, pg_sys::NoLock as i32); // locked until the transaction ends
             pg_sys::table_close(self.table, pg_sys::NoLock as i32);

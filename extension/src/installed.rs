@@ -32,7 +32,9 @@ pub struct Installed {
     /// Partitions, by slot.
     pub outbox: [pg_sys::Oid; 3],
     /// That inserts go to. Where it has been rotated, a table was truncated, and it is looked up again.
-    pub outbox_slot: i64,
+    pub slot_in_use: i64,
+    /// The sequence that says so.
+    pub outbox_slot: pg_sys::Oid,
     /// Partitions, by slot.
     pub claims: [pg_sys::Oid; 3],
     pub claim_log: [pg_sys::Oid; 3],
@@ -45,6 +47,13 @@ pub struct Installed {
     pub count_sent: pg_sys::Oid,
     pub count_sent_tens: pg_sys::Oid,
     pub count_sent_hundreds: pg_sys::Oid,
+    pub claim_id: pg_sys::Oid,
+    pub leases_searched_at: pg_sys::Oid,
+    pub lease_low_water: pg_sys::Oid,
+    /// What is locked for each lane.
+    pub lanes: [pg_sys::Oid; 3],
+    pub confirmed_cluster: pg_sys::Oid,
+    pub settings: pg_sys::Oid,
     pub many_addresses: pg_sys::Oid,
     pub recipients: pg_sys::Oid,
     pub recipient_secrets: pg_sys::Oid,
@@ -106,13 +115,14 @@ unsafe fn look_up() -> Installed {
         let relation = |name: &CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
         let dedup_keys = relation(c"dedup_keys");
         let owner = owner_of(dedup_keys);
-        let (install_id, nothing_set, outbox_slot) = owner::acting(owner, || {
+        let outbox_slot = relation(c"outbox_slot");
+        let (install_id, nothing_set, slot_in_use) = owner::acting(owner, || {
             let install_id =
                 pg_sys::OidFunctionCall0Coll(function(c"_install_id"), pg_sys::InvalidOid);
             (
                 Uuid::from_datum(install_id, false),
                 sequence::last_value(relation(c"settings_written")).is_none(),
-                sequence::last_value(relation(c"outbox_slot")).unwrap_or(0),
+                sequence::last_value(outbox_slot).unwrap_or(0),
             )
         });
         Installed {
@@ -132,6 +142,7 @@ unsafe fn look_up() -> Installed {
             notifications: relation(c"notifications"),
             notification_id: relation(c"notifications_notification_id_seq"),
             outbox: [c"outbox_0", c"outbox_1", c"outbox_2"].map(relation),
+            slot_in_use,
             outbox_slot,
             claims: [c"claims_0", c"claims_1", c"claims_2"].map(relation),
             claim_log: [c"claim_log_0", c"claim_log_1", c"claim_log_2"].map(relation),
@@ -143,6 +154,12 @@ unsafe fn look_up() -> Installed {
             count_sent: relation(c"count_sent"),
             count_sent_tens: relation(c"count_sent_tens"),
             count_sent_hundreds: relation(c"count_sent_hundreds"),
+            claim_id: relation(c"claim_id"),
+            leases_searched_at: relation(c"leases_searched_at"),
+            lease_low_water: relation(c"lease_low_water"),
+            lanes: [c"lane_high", c"lane_normal", c"lane_low"].map(relation),
+            confirmed_cluster: relation(c"confirmed_cluster"),
+            settings: relation(c"settings"),
             many_addresses: relation(c"many_addresses"),
             recipients: relation(c"recipients"),
             recipient_secrets: relation(c"recipient_secrets"),

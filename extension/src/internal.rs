@@ -128,11 +128,6 @@ pub fn _day_keys(user_id: &str, alert_id: &str, day: &str, daily_limit: i32) -> 
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]
-fn _snapshot_with(snapshot: &str, xid: &str) -> Result<String, ErrorReport> {
-    Ok(Snapshot::parse(snapshot)?.with_in_progress(read_xid(xid)?).to_text())
-}
-
-#[pg_extern(immutable, strict, parallel_safe)]
 fn _window_ranges(
     lo: &str,
     hi: &str,

@@ -1,8 +1,9 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
-//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `many_in_full`, `claim`, `claimed`, `report`, `told`, `delivery_trigger` and `wake` (the SQL
-//! functions), `columns`, `dedup`, `deliveries`, `held`, `inbox`, `index`, `insert`, `installed`, `jsonb`, `new_jsonb`, `outbox`, `owner`,
-//! `recipients`, `row`, `rows`, `sequence`, `stored`, `subtransaction`, `window`, `xid8` and the mapping of `error`. What reads or writes
-//! tables is `sql/`, but for the rows that each firing writes, each claim reads and each plain report writes.
+//! `api`, `arrays`, `internal`, `fire`, `fire_many`, `many_in_full`, `claim`, `claimed`, `cursor_snapshot`, `report`, `told`, `delivery_trigger` and
+//! `wake` (the SQL functions), `columns`, `dedup`, `deliveries`, `held`, `hold`, `inbox`, `index`, `insert`, `installed`, `jsonb`, `leases`,
+//! `new_jsonb`, `outbox`, `owner`, `queue`, `recipients`, `row`, `rows`, `sequence`, `statement`, `stored`, `subtransaction`, `window`, `xid8` and the mapping
+//! of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes, each claim reads and writes, and each plain
+//! report writes.
 
 mod admission;
 mod alert;
@@ -14,6 +15,7 @@ mod claim;
 mod claim_end;
 mod claimed;
 mod columns;
+mod cursor_snapshot;
 mod day;
 mod dedup;
 mod deliveries;
@@ -26,6 +28,7 @@ mod fire;
 mod fire_many;
 mod hash;
 mod held;
+mod hold;
 mod inbox;
 mod index;
 mod insert;
@@ -34,6 +37,7 @@ mod internal;
 mod json;
 mod jsonb;
 mod keys;
+mod leases;
 mod many_in_full;
 mod members;
 mod new_jsonb;
@@ -42,6 +46,7 @@ mod outbox;
 mod outcomes;
 mod owner;
 mod policy;
+mod queue;
 mod reached;
 mod recipients;
 mod report;
@@ -49,6 +54,7 @@ mod row;
 mod rows;
 mod sequence;
 mod snapshot;
+mod statement;
 mod stored;
 mod subtransaction;
 mod told;
@@ -88,7 +94,6 @@ extension_sql_file!(
         many_in_full::_read_firings,
         many_in_full::_sorted,
         told::_told,
-        internal::_snapshot_with,
         internal::_window_ranges,
     ]
 );

@@ -17,7 +17,7 @@ pub fn enqueue(
     if messages.peek().is_none() {
         return Ok(0); // without a transaction id
     }
-    let slot = here.outbox_slot;
+    let slot = here.slot_in_use;
     let partition = here.outbox.get(slot as usize).copied().unwrap_or(pg_sys::InvalidOid);
     insert::into(partition, |table| {
         // SAFETY: that the transaction may write was checked when the table was opened.

@@ -67,6 +67,11 @@ impl Recipients {
         Ok(())
     }
 
+    /// The next look is with the snapshot of its time.
+    pub fn stop(&mut self) {
+        self.rows.stop();
+    }
+
     pub fn close(self) {
         self.rows.close();
     }

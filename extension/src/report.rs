@@ -28,9 +28,10 @@ use crate::keys;
 use crate::outcomes::{self, ChannelsTold, Delivered};
 use crate::recipients::{string, text, texts};
 use crate::sequence;
+use crate::statement::as_of_now;
 use crate::stored::Stored;
 use crate::value::{write_array, Slot};
-use crate::window::BySlot;
+use crate::window::{BySlot, Outbox};
 
 /// Declared in `sql/42_report.sql`.
 #[pg_extern(sql = false)]
@@ -41,7 +42,7 @@ fn _report_plain(
 ) -> Result<Option<i32>, ErrorReport> {
     // SAFETY: the session's state, and arguments that are declared as text and jsonb.
     let (may_write, worker, flat) = unsafe {
-        let is_read_committed = pg_sys::XactIsoLevel == pg_sys::XACT_READ_COMMITTED as i32;
+        let is_read_committed = pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32;
         let flat = outcomes.read::<FlatObjects>().and_then(|objects| objects.0);
         let worker = worker.read::<&[u8]>().unwrap_or_default();
         (is_read_committed && !pg_sys::XactReadOnly, worker, flat)
@@ -51,9 +52,9 @@ fn _report_plain(
         return Ok(None);
     };
     let here = installed::here();
-    let held = held::seeing_all(|| held::lock(&here, claim_id, worker))?;
+    let held = as_of_now(|| held::lock(&here, claim_id, worker))?;
     let Some(held) = held else { return Ok(None) };
-    Ok(held::seeing_all(|| record(&here, &held, told))?)
+    Ok(as_of_now(|| record(&here, &held, told))?)
 }
 
 fn record(here: &Installed, held: &Held, told: Vec<Delivered>) -> Result<Option<i32>, Error> {
@@ -144,8 +145,9 @@ impl Search<'_> {
             }
             Ok(is_plain && left > 0 && found.message_ids.len() < *count)
         };
-        let ids = Some(ids.clone());
-        held.window(position).walk_ids(here.outbox, held.slots, ids, each)?;
+        let mut outbox = Outbox::open(here.outbox, held.slots)?;
+        outbox.walk(&held.window(position, ids.clone()), each)?;
+        outbox.close();
         CAME_TO.set((held.claim_id, came_to));
         Ok(Some(found).filter(|found| is_plain && found.message_ids.len() == *count))
     }

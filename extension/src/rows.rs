@@ -1,6 +1,8 @@
 //! The rows of a function that returns a set, made one after the other in its one call. pgrx makes them in a call each, of values
 //! that it allocates one by one: both cost more than what the rows tell.
 
+use std::{mem, ptr};
+
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::memcxt::PgMemoryContexts;
@@ -14,8 +16,7 @@ use crate::columns::{Column, Columns};
 
 /// Rows of N columns.
 pub struct Rows<const N: usize> {
-    store: *mut pg_sys::Tuplestorestate,
-    descriptor: pg_sys::TupleDesc,
+    info: *mut pg_sys::ReturnSetInfo,
     columns: Columns<N>,
 }
 
@@ -34,37 +35,35 @@ impl<const N: usize> Rows<N> {
                     "Name it in the FROM of a query."
                 );
             }
-            let context = (*(*info).econtext).ecxt_per_query_memory;
-            let (store, descriptor) = PgMemoryContexts::For(context).switch_to(|_| {
-                let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-                (store, pg_sys::CreateTupleDescCopy((*info).expectedDesc))
-            });
             (*info).returnMode = materialize;
-            (*info).setResult = store;
-            (*info).setDesc = descriptor;
-            Self { store, descriptor, columns: Columns::new() }
+            Self { info, columns: Columns::new() }
         }
     }
 
-    /// Those of another function, called with the same arguments.
+    /// Those of another function, called with the arguments of this one and more behind them.
     ///
-    /// SAFETY: both functions are declared alike.
-    pub unsafe fn of(function: pg_sys::Oid, fcinfo: pg_sys::FunctionCallInfo) -> Self {
+    /// SAFETY: the other takes these arguments, and returns the same rows.
+    pub unsafe fn of(
+        function: pg_sys::Oid,
+        fcinfo: pg_sys::FunctionCallInfo,
+        more: &[pg_sys::NullableDatum],
+    ) -> Self {
         unsafe {
-            let mut function_info = pg_sys::FmgrInfo::default();
-            pg_sys::fmgr_info(function, &raw mut function_info);
-            let arguments = (*fcinfo).nargs as usize * size_of::<pg_sys::NullableDatum>();
-            let size = size_of::<pg_sys::FunctionCallInfoBaseData>() + arguments;
-            let call = pg_sys::palloc(size).cast::<u8>();
-            call.copy_from_nonoverlapping(fcinfo.cast(), size);
-            let call: pg_sys::FunctionCallInfo = call.cast();
-            (*call).flinfo = &raw mut function_info;
-            if let Some(address) = function_info.fn_addr {
+            let arguments = (*fcinfo).nargs as usize;
+            let own = mem::offset_of!(pg_sys::FunctionCallInfoBaseData, args)
+                + arguments * size_of::<pg_sys::NullableDatum>();
+            let call: pg_sys::FunctionCallInfo = pg_sys::palloc(own + size_of_val(more)).cast();
+            ptr::copy_nonoverlapping(fcinfo.cast::<u8>(), call.cast::<u8>(), own);
+            let behind = (*call).args.as_mut_ptr().add(arguments);
+            ptr::copy_nonoverlapping(more.as_ptr(), behind, more.len());
+            (*call).nargs += more.len() as i16;
+            let mut called = pg_sys::FmgrInfo::default();
+            pg_sys::fmgr_info(function, &raw mut called);
+            (*call).flinfo = &raw mut called;
+            if let Some(address) = called.fn_addr {
                 pg_guard_ffi_boundary(|| address(call));
             }
-            let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            let (store, descriptor) = ((*info).setResult, (*info).setDesc);
-            Self { store, descriptor, columns: Columns::new() }
+            Self { info: (*fcinfo).resultinfo.cast(), columns: Columns::new() }
         }
     }
 
@@ -73,12 +72,41 @@ impl<const N: usize> Rows<N> {
         self.columns.set(columns);
         // SAFETY: the arrays are as long as the descriptor; what is in them is copied.
         unsafe {
+            if (*self.info).setResult.is_null() {
+                self.begin();
+            }
             pg_sys::tuplestore_putvalues(
-                self.store,
-                self.descriptor,
+                (*self.info).setResult,
+                (*self.info).setDesc,
                 self.columns.datums.as_mut_ptr(),
                 self.columns.nulls.as_mut_ptr(),
             );
+        }
+    }
+
+    unsafe fn begin(&mut self) {
+        unsafe {
+            let info = self.info;
+            let backwards = pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random;
+            let backwards = (*info).allowedModes as u32 & backwards != 0;
+            let context = (*(*info).econtext).ecxt_per_query_memory;
+            PgMemoryContexts::For(context).switch_to(|_| {
+                (*info).setDesc = pg_sys::CreateTupleDescCopy((*info).expectedDesc);
+                (*info).setResult =
+                    pg_sys::tuplestore_begin_heap(backwards, false, pg_sys::work_mem);
+            });
+        }
+    }
+
+    /// There are none after all.
+    pub fn discard(&mut self) {
+        // SAFETY: it is of this call.
+        unsafe {
+            if !(*self.info).setResult.is_null() {
+                pg_sys::tuplestore_end((*self.info).setResult);
+                (*self.info).setResult = ptr::null_mut();
+                (*self.info).setDesc = ptr::null_mut();
+            }
         }
     }
 }

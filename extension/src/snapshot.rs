@@ -1,15 +1,21 @@
-//! Arithmetic of transaction snapshots, on the text of a `pg_snapshot` (`xmin:xmax:xip,…`). No snapshot is taken here.
+//! Arithmetic of transaction snapshots, on the text of a `pg_snapshot` (`xmin:xmax:xip,…`) or as it is stored. No snapshot is taken here.
 
 use crate::error::Error;
 
-#[derive(Debug, PartialEq)]
+/// Bytes of what is before the transaction ids of one that is stored: how many are in progress.
+const COUNT: usize = size_of::<u32>();
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     xmin: u64,
     /// The first transaction id that was not yet assigned.
-    xmax: u64,
+    pub xmax: u64,
     /// Transactions in progress below xmax, ascending.
     in_progress: Vec<u64>,
 }
+
+/// The first that a transaction of a user can have.
+const FIRST_XID: u64 = 3;
 
 /// Rows behind the position (xid, message id) `after`, of transactions before `below`: one lower bound, since an index scan
 /// starts at one of several and might walk from the wrong one.
@@ -51,9 +57,25 @@ impl Snapshot {
         self
     }
 
-    pub fn to_text(&self) -> String {
-        let list: Vec<String> = self.in_progress.iter().map(u64::to_string).collect();
-        format!("{}:{}:{}", self.xmin, self.xmax, list.join(","))
+    /// Of what lies behind the length of a pg_snapshot that is stored.
+    pub fn of(stored: &[u8]) -> Result<Self, Error> {
+        let (xids, _) = stored.get(COUNT..).unwrap_or_default().as_chunks();
+        let mut xids = xids.iter().map(|xid| u64::from_ne_bytes(*xid));
+        match (xids.next(), xids.next()) {
+            (Some(xmin), Some(xmax)) => Ok(Self { xmin, xmax, in_progress: xids.collect() }),
+            _ => Err(unreadable(&format!("{} bytes", stored.len()))),
+        }
+    }
+
+    pub fn stored(&self) -> Vec<u8> {
+        let count = self.in_progress.len() as u32;
+        let xids = [self.xmin, self.xmax].into_iter().chain(self.in_progress.iter().copied());
+        count.to_ne_bytes().into_iter().chain(xids.flat_map(u64::to_ne_bytes)).collect()
+    }
+
+    /// One that has seen no transaction.
+    pub fn of_nothing() -> Self {
+        Self { xmin: FIRST_XID, xmax: FIRST_XID, in_progress: Vec::new() }
     }
 }
 
@@ -88,10 +110,18 @@ mod tests {
     }
 
     #[test]
-    fn text_goes_round() {
+    fn what_is_stored_goes_round() {
         for text in ["3:3:", "10:20:10,14,15"] {
-            assert_eq!(parse(text).to_text(), text);
+            let snapshot = parse(text);
+            assert_eq!(Snapshot::of(&snapshot.stored()).unwrap(), snapshot);
         }
+        assert_eq!(parse("3:3:"), Snapshot::of_nothing());
+        assert!(Snapshot::of(&[]).is_err());
+        assert!(Snapshot::of(&parse("3:3:").stored()[..COUNT + 15]).is_err());
+    }
+
+    #[test]
+    fn other_text_is_refused() {
         for bad in ["", "1", "1:2", "1:2:x", "a:2:"] {
             assert!(Snapshot::parse(bad).is_err(), "{bad}");
         }
@@ -99,9 +129,9 @@ mod tests {
 
     #[test]
     fn the_own_transaction_is_added_once() {
-        assert_eq!(parse("10:20:14").with_in_progress(8).to_text(), "8:20:8,14");
-        assert_eq!(parse("10:20:14").with_in_progress(14).to_text(), "10:20:14");
-        assert_eq!(parse("10:20:14").with_in_progress(20).to_text(), "10:20:14");
+        assert_eq!(parse("10:20:14").with_in_progress(8), parse("8:20:8,14"));
+        assert_eq!(parse("10:20:14").with_in_progress(14), parse("10:20:14"));
+        assert_eq!(parse("10:20:14").with_in_progress(20), parse("10:20:14"));
     }
 
     fn snapshot(from: u64) -> impl Strategy<Value = Snapshot> {

@@ -15,6 +15,8 @@ pub struct Window {
     pub lane: i16,
     pub ranges: Vec<Range>,
     pub upto: (u64, i64),
+    /// Of rows whose ids are not among these only the index is read.
+    pub ids: Option<RangeInclusive<i64>>,
 }
 
 /// A slot of the outbox.
@@ -25,35 +27,32 @@ struct Slot {
     next: Option<((u64, i64), Found)>,
 }
 
-impl Window {
-    /// Tells of each row, with the slot and the position that it has; false ends it. `slots`: by their numbers, where each row lies in
-    /// one from the first to the last.
-    pub fn walk(
-        &self,
-        partitions: [pg_sys::Oid; 3],
-        slots: (i16, i16),
-        tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        self.walk_ids(partitions, slots, None, tell)
-    }
+/// Slots of the outbox, by their numbers.
+pub struct Outbox(Vec<(i16, Slot)>);
 
-    /// The same of rows whose ids are among these: of others only the index is read.
-    pub fn walk_ids(
-        &self,
-        partitions: [pg_sys::Oid; 3],
-        (first, last): (i16, i16),
-        ids: Option<RangeInclusive<i64>>,
-        mut tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        let mut slots = Vec::with_capacity(3);
+impl Outbox {
+    /// Those from the first to the last.
+    pub fn open(partitions: [pg_sys::Oid; 3], (first, last): (i16, i16)) -> Result<Self, Error> {
+        let mut slots = Vec::with_capacity(partitions.len());
         for (number, partition) in (0..).zip(partitions) {
             if (first..=last).contains(&number) {
                 slots.push((number, Slot::open(partition)?));
             }
         }
-        'ranges: for range in &self.ranges {
+        Ok(Self(slots))
+    }
+
+    /// Tells of each row of the window, with the slot and the position that it has; false ends it.
+    pub fn walk(
+        &mut self,
+        window: &Window,
+        mut tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let slots = self.0.iter_mut().filter(|(_, slot)| !slot.rows.is_empty());
+        let mut slots: Vec<_> = slots.collect();
+        for range in &window.ranges {
             for (_, slot) in &mut slots {
-                slot.seek(self, range, ids.as_ref());
+                slot.seek(window, range);
             }
             while let Some((number, slot)) = slots
                 .iter_mut()
@@ -62,14 +61,22 @@ impl Window {
             {
                 if let Some((position, row)) = slot.next {
                     if !tell(&slot.rows, row, *number, position)? {
-                        break 'ranges;
+                        return Ok(());
                     }
                 }
                 slot.advance();
             }
         }
-        slots.into_iter().for_each(|(_, slot)| slot.rows.close());
         Ok(())
+    }
+
+    /// The next walk is with the snapshot of its time.
+    pub fn stop(&mut self) {
+        self.0.iter_mut().for_each(|(_, slot)| slot.rows.stop());
+    }
+
+    pub fn close(self) {
+        self.0.into_iter().for_each(|(_, slot)| slot.rows.close());
     }
 }
 
@@ -104,7 +111,7 @@ impl Slot {
         Ok(Self { rows, xid, message_id, next: None })
     }
 
-    fn seek(&mut self, window: &Window, range: &Range, ids: Option<&RangeInclusive<i64>>) {
+    fn seek(&mut self, window: &Window, range: &Range) {
         let mut after = Bound::new(pg_sys::BTGreaterStrategyNumber, range.after);
         let last = (range.below - 1, i64::MAX).min(window.upto);
         let mut upto = Bound::new(pg_sys::BTLessEqualStrategyNumber, last);
@@ -112,7 +119,7 @@ impl Slot {
         let none = pg_sys::InvalidOid;
         let lane = key(1, equal, pg_sys::F_INT2EQ, none, window.lane.into());
         let mut keys = vec![lane, after.key(), upto.key()];
-        if let Some(ids) = ids {
+        if let Some(ids) = &window.ids {
             let (from, to) =
                 (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::BTLessEqualStrategyNumber);
             keys.push(key(3, from, pg_sys::F_INT8GE, none, (*ids.start()).into()));

@@ -201,7 +201,6 @@ INSERT INTO cases (call) VALUES
   ($$_window_ranges('1:2', '3:3:', '0', 0)$$),
   ($$_window_ranges('3:3:', '5:5:4,x', '0', 0)$$),
   ($$_window_ranges('3:3:', '5:5:', '-1', 0)$$),
-  ($$_snapshot_with('', '5')$$),
   -- the driver's
   ($$claim_batch(NULL, 10, '1 minute')$$),
   ($$claim_batch('', 10, '1 minute')$$),

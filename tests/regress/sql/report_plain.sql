@@ -142,7 +142,6 @@ CALL pg_temp.as_changed('CREATE RULE quiet AS ON INSERT TO alert_deliveries DO I
 CALL pg_temp.as_changed('CREATE TRIGGER say AFTER INSERT ON claim_log EXECUTE FUNCTION public.say()');
 CALL pg_temp.as_changed('CREATE TRIGGER say AFTER INSERT ON claim_log_0 FOR EACH ROW EXECUTE FUNCTION public.say()');
 CALL pg_temp.as_changed('CREATE TRIGGER forget BEFORE INSERT ON delivery_stats_new FOR EACH ROW EXECUTE FUNCTION public.forget()');
-CALL pg_temp.as_changed('REVOKE INSERT ON alert_deliveries FROM pgalert_owner');
 CALL pg_temp.as_changed('SET LOCAL client_min_messages = error; CREATE PUBLICATION published FOR TABLE alert_deliveries; SET LOCAL client_min_messages = notice');
 CALL pg_temp.as_changed('SELECT 1');
 

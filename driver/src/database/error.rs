@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 const LEASE_LOST: &str = "PA001";
+const READ_ONLY: &str = "25006";
 
 #[derive(Debug, Error)]
 pub enum DatabaseError {
@@ -14,6 +15,9 @@ pub enum DatabaseError {
     Refused { sqlstate: String, message: String, hint: String },
     #[error("the connection to the database was lost: {0}")]
     Lost(String),
+    /// The session cannot write, and another may.
+    #[error("{0} (SQLSTATE {READ_ONLY})\nhint: the server is a standby, which target_session_attrs=read-write passes over; or default_transaction_read_only is on")]
+    ReadOnly(String),
 }
 
 impl From<tokio_postgres::Error> for DatabaseError {
@@ -22,6 +26,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
             Some(db) if db.code().code() == LEASE_LOST => {
                 Self::LeaseLost(format!("{}: {}", db.message(), db.detail().unwrap_or_default()))
             }
+            Some(db) if db.code().code() == READ_ONLY => Self::ReadOnly(db.message().into()),
             Some(db) if ends_the_session(db.code().code()) => Self::Lost(db.message().into()),
             Some(db) => Self::Refused {
                 sqlstate: db.code().code().into(),
@@ -42,9 +47,9 @@ impl From<tokio_postgres::Error> for DatabaseError {
     }
 }
 
-/// Class 57P: the server ends it. Class 08: a pooler does, whose server is away. 25006: a standby now, after a failover.
+/// Class 57P: the server ends it. Class 08: a pooler does, whose server is away.
 fn ends_the_session(sqlstate: &str) -> bool {
-    sqlstate.starts_with("57P") || sqlstate.starts_with("08") || sqlstate == "25006"
+    sqlstate.starts_with("57P") || sqlstate.starts_with("08")
 }
 
 /// Where the server has none.
@@ -65,7 +70,7 @@ impl DatabaseError {
             Self::Refused { sqlstate, .. } => {
                 ["40", "53", "55", "57", "58"].iter().any(|class| sqlstate.starts_with(class))
             }
-            Self::Lost(_) => true,
+            Self::Lost(_) | Self::ReadOnly(_) => true,
             Self::LeaseLost(_) => false,
         }
     }
@@ -76,9 +81,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_ended_by_its_server_its_pooler_or_a_failover() {
-        assert!(["57P01", "57P03", "08P01", "08006", "25006"].into_iter().all(ends_the_session));
-        assert!(!["57014", "40P01", "42501", "25001"].into_iter().any(ends_the_session));
+    fn a_session_is_ended_by_its_server_or_its_pooler() {
+        assert!(["57P01", "57P03", "08P01", "08006"].into_iter().all(ends_the_session));
+        assert!(!["57014", "40P01", "42501", "25001", "25006"].into_iter().any(ends_the_session));
     }
 
     #[test]

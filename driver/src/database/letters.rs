@@ -65,8 +65,12 @@ pub async fn open_claims<C: Caller>(caller: &C) -> Rows<C> {
     rows(caller, "pgalert.open_claims()", &[]).await
 }
 
-pub async fn open_breakers<C: Caller>(caller: &C) -> Rows<C> {
-    rows(caller, "pgalert.open_breakers()", &[]).await
+/// None on a standby, which does not have what is not logged.
+pub async fn open_breakers<C: Caller>(caller: &C) -> Result<Option<Vec<Value>>, C::Error> {
+    if value(caller, "pg_catalog.pg_is_in_recovery()", &[]).await? {
+        return Ok(None);
+    }
+    rows(caller, "pgalert.open_breakers()", &[]).await.map(Some)
 }
 
 pub async fn list_dead_letters<C: Caller>(

@@ -11,8 +11,8 @@ pub enum DatabaseError {
     #[error("{0}")]
     LeaseLost(String),
     /// The server refused the call; the connection is fine.
-    #[error("{message} (SQLSTATE {sqlstate}){hint}")]
-    Refused { sqlstate: String, message: String, hint: String },
+    #[error("{message} (SQLSTATE {sqlstate}){}{}", line("detail", .detail), line("hint", .hint))]
+    Refused { sqlstate: String, message: String, detail: Option<String>, hint: Option<String> },
     #[error("the connection to the database was lost: {0}")]
     Lost(String),
     /// The session cannot write, and another may.
@@ -31,11 +31,8 @@ impl From<tokio_postgres::Error> for DatabaseError {
             Some(db) => Self::Refused {
                 sqlstate: db.code().code().into(),
                 message: db.message().into(),
-                hint: db
-                    .hint()
-                    .or_else(|| advice(db.code().code()))
-                    .map(|hint| format!("\nhint: {hint}"))
-                    .unwrap_or_default(),
+                detail: db.detail().filter(|_| !quotes_a_row(db.code().code())).map(Into::into),
+                hint: db.hint().or_else(|| advice(db.code().code())).map(Into::into),
             },
             None => {
                 let cause = std::error::Error::source(&error)
@@ -45,6 +42,15 @@ impl From<tokio_postgres::Error> for DatabaseError {
             }
         }
     }
+}
+
+fn line(name: &str, text: &Option<String>) -> String {
+    text.as_ref().map(|text| format!("\n{name}: {text}")).unwrap_or_default()
+}
+
+/// Postgres' own DETAIL of a constraint is the whole row, with what is secret in it.
+fn quotes_a_row(sqlstate: &str) -> bool {
+    sqlstate.starts_with("23")
 }
 
 /// Class 57P: the server ends it. Class 08: a pooler does, whose server is away.
@@ -64,6 +70,11 @@ fn advice(sqlstate: &str) -> Option<&'static str> {
 }
 
 impl DatabaseError {
+    /// Other data would have been taken: classes 22 and 54, which is about size and depth.
+    pub fn is_of_the_data(&self) -> bool {
+        matches!(self, Self::Refused { sqlstate, .. } if sqlstate.starts_with("22") || sqlstate.starts_with("54"))
+    }
+
     /// A deadlock, a full disk, a cancelled statement …: the same call may succeed later.
     pub fn may_pass(&self) -> bool {
         match self {
@@ -87,11 +98,26 @@ mod tests {
     }
 
     #[test]
+    fn detail_and_hint_are_told() {
+        let refused = |detail: Option<&str>, hint: Option<&str>| DatabaseError::Refused {
+            sqlstate: "22023".into(),
+            message: "no".into(),
+            detail: detail.map(Into::into),
+            hint: hint.map(Into::into),
+        };
+        let told = refused(Some("It is 7."), Some("Give 8.")).to_string();
+        assert_eq!(told, "no (SQLSTATE 22023)\ndetail: It is 7.\nhint: Give 8.");
+        assert_eq!(refused(None, None).to_string(), "no (SQLSTATE 22023)");
+        assert!(quotes_a_row("23514") && quotes_a_row("23502") && !quotes_a_row("22023"));
+    }
+
+    #[test]
     fn a_deadlock_passes_and_a_mistake_does_not() {
         let refused = |sqlstate: &str| DatabaseError::Refused {
             sqlstate: sqlstate.into(),
             message: String::new(),
-            hint: String::new(),
+            detail: None,
+            hint: None,
         };
         for passes in ["40P01", "40001", "53100", "55P03", "57014", "58030"] {
             assert!(refused(passes).may_pass(), "{passes}");

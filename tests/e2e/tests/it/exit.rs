@@ -58,6 +58,9 @@ async fn who_fires_by_hand_is_told_what_is_missing() {
     refused(pgalert("recipients", &empty).arg("list"), 1, &["CREATE EXTENSION pgalert"]).await;
     let mut command = pgalert("deliver", &database);
     refused(command.args(fire), 1, &["permission denied", "hint: GRANT pgalert_producer"]).await;
+    let mut command = pgalert_at("deliver", &database.url("app"));
+    let no_json = ["--alert", "x", "--user", "ann", "--message", "m"];
+    refused(command.args(no_json), 1, &["json", "\ndetail: Token \"x\" is invalid."]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

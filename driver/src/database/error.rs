@@ -48,9 +48,9 @@ fn line(name: &str, text: &Option<String>) -> String {
     text.as_ref().map(|text| format!("\n{name}: {text}")).unwrap_or_default()
 }
 
-/// Postgres' own DETAIL of a constraint is the whole row, with what is secret in it.
+/// The DETAIL of a check or a NOT NULL is the whole row, with what is secret in it.
 fn quotes_a_row(sqlstate: &str) -> bool {
-    sqlstate.starts_with("23")
+    matches!(sqlstate, "23502" | "23514")
 }
 
 /// Class 57P: the server ends it. Class 08: a pooler does, whose server is away.
@@ -108,7 +108,7 @@ mod tests {
         let told = refused(Some("It is 7."), Some("Give 8.")).to_string();
         assert_eq!(told, "no (SQLSTATE 22023)\ndetail: It is 7.\nhint: Give 8.");
         assert_eq!(refused(None, None).to_string(), "no (SQLSTATE 22023)");
-        assert!(quotes_a_row("23514") && quotes_a_row("23502") && !quotes_a_row("22023"));
+        assert!(quotes_a_row("23514") && quotes_a_row("23502") && !quotes_a_row("23505"));
     }
 
     #[test]

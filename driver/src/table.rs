@@ -71,9 +71,9 @@ fn plain(text: &str) -> String {
 }
 
 /// JSON on one line, with every control character escaped, also those that JSON lets stand.
-pub fn json_line(value: &Value) -> String {
+pub fn json_line(json: impl fmt::Display) -> String {
     let mut line = String::new();
-    for c in value.to_string().chars() {
+    for c in json.to_string().chars() {
         if c.is_control() {
             line.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {

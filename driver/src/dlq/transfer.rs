@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{bail, Context};
+use serde_json::value::RawValue;
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -29,11 +30,11 @@ pub async fn export(client: &Client, filter: &Value, file: Option<&Path>) -> any
     };
     let mut after = None;
     loop {
-        let page = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
-        for letter in &page.rows {
+        let (page, next) = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
+        for letter in page {
             writeln!(out, "{}", json_line(letter))?;
         }
-        after = page.next;
+        after = next;
         if after.is_none() {
             break;
         }
@@ -56,7 +57,7 @@ pub async fn import(client: &Client, file: &Path) -> anyhow::Result<()> {
             continue;
         }
         read += 1;
-        let letter: Value =
+        let letter: Box<RawValue> =
             serde_json::from_str(&line).with_context(|| format!("line {number} is no JSON"))?;
         batch.push((number, letter));
         if batch.len() == PAGE as usize {
@@ -72,14 +73,14 @@ pub async fn import(client: &Client, file: &Path) -> anyhow::Result<()> {
 /// Takes in letters, each with the number of its line, up to the first that is refused: what is refused is halved until it is one.
 async fn take_in(
     client: &Client,
-    mut letters: &[(usize, Value)],
+    mut letters: &[(usize, Box<RawValue>)],
     imported: &mut i32,
 ) -> anyhow::Result<()> {
     let mut size = letters.len();
     while !letters.is_empty() {
         let (some, rest) = letters.split_at(size.min(letters.len()));
-        let array = some.iter().map(|(_, letter)| letter.clone()).collect();
-        match letters::import_dead_letters(client, &Value::Array(array)).await {
+        let array: Vec<&RawValue> = some.iter().map(|(_, letter)| &**letter).collect();
+        match letters::import_dead_letters(client, &array).await {
             Ok(count) => (*imported, letters) = (*imported + count, rest),
             Err(error) if !error.is_of_the_data() => return Err(error.into()),
             Err(_) if some.len() > 1 => size = some.len() / 2,

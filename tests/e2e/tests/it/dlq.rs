@@ -149,9 +149,16 @@ async fn letters_move_to_another_database() {
     let session = from.connect().await;
     add_letters(&session, 1500).await;
     session
-        .execute("UPDATE pgalert.alert_dlq SET state = 'queued' WHERE alert_id = 'a-7'", &[])
+        .batch_execute(
+            "UPDATE pgalert.alert_dlq SET state = 'queued' WHERE alert_id = 'a-7';
+             UPDATE pgalert.alert_dlq SET alert_data = alert_data || '{\"far\": 1e400, \"long\": 12345678901234567890123}' WHERE alert_id = 'a-9'",
+        )
         .await
         .unwrap();
+    let id =
+        &texts(&session, "SELECT id::text FROM pgalert.alert_dlq WHERE alert_id = 'a-9'").await[0];
+    let shown = printed(&from, &["dlq", "show", id, "--json"]).await;
+    assert!(shown.contains(&format!("\"far\":\"1{}\"", "0".repeat(400))), "{shown}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("letters");
     let file = file.to_str().unwrap();

@@ -92,7 +92,7 @@ mod tests {
     fn nothing_moves_the_terminal() {
         let text = "a\u{1b}[2Jb\u{9b}1mc\u{202e}d\ne";
         assert_eq!(cell(&json!(text)), "a[2Jb1mcd e");
-        let line = json_line(&json!(text));
+        let line = json_line(json!(text));
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert_eq!(serde_json::from_str::<Value>(&line).ok(), Some(json!(text)));
     }

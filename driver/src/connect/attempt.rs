@@ -254,7 +254,9 @@ fn classify(
     };
 
     if let Some(db) = error.as_db_error() {
-        let (code, message) = (db.code().code().to_owned(), db.message().to_owned());
+        let said = [Some(db.message()), db.detail(), db.hint()];
+        let message = said.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let code = db.code().code().to_owned();
         return match code.get(..2).unwrap_or("") {
             "28" => login(Some(&code), message),
             _ if code == "3D000" => Failure::Final(ConnectError::DatabaseMissing {

@@ -123,6 +123,9 @@ async fn a_standby_is_passed_over_and_a_failover_is_a_pause() {
         assert!(said.contains("gives a session that cannot write: it is a standby; "), "{said}");
         assert!(!said.contains("was lost"), "{said}");
     }
+    let waiting = Driver::start(&mut pgalert_at("run", &anything));
+    waiting.until_logged("this driver waits for it", LIMIT).await;
+    drop(waiting);
     let by_clerk = anything.replace("courier", "clerk");
     let ended = run(&mut pgalert_at("status", &by_clerk)).await;
     assert!(ended.stdout.ends_with("breakers: not known to a standby\n"), "{ended:?}");

@@ -45,6 +45,8 @@ async fn a_wrong_login_or_database_is_told_at_once() {
         refused(&mut nobody, 1, &["refused the login of user \"nobody\""]).await;
         let nowhere = Cluster::shared().named_database("nowhere");
         refused(&mut pgalert(command, &nowhere), 1, &["no database \"nowhere\""]).await;
+        let url = database.url("courier") + "&options=-cdefault_transaction_isolation%3Dnone";
+        refused(&mut pgalert_at(command, &url), 1, &["Available values: serializable, "]).await;
     }
 }
 

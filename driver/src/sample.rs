@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::channels::{self, preview};
 use crate::cli::Sample;
 use crate::config::{read_secret, Config};
-use crate::message::{Message, Recipient};
+use crate::message::{Message, Recipient, SendError};
 use crate::{numbers, output};
 
 /// JSON, or the content of @FILE.
@@ -69,8 +69,9 @@ pub async fn test(
     match result {
         Ok(receipt) => {
             let host = receipt.host.map(|host| format!(" by {host}")).unwrap_or_default();
-            let answer: String =
-                receipt.answer.chars().filter(|c| !c.is_control()).take(500).collect();
+            // Quoted as an error quotes it.
+            let answer = SendError::permanent("refused", receipt.answer);
+            let answer = route.hidden_in(answer, &recipient).text();
             output::line(format_args!("accepted{host} after {ms} ms: {answer}"))?;
             Ok(())
         }

@@ -414,6 +414,9 @@ async fn what_a_receiver_quotes_of_its_credentials_is_in_no_error() {
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.contains(shown), "{channel}: {ended:?}");
     }
+    receiver.answer(|_| Answer::json(200, r#"{"ok": true, "by": "Bearer xoxb-hunter2"}"#));
+    let ended = send("slack", "#ops", &slack, "up").await;
+    assert!(ended.stdout.contains(r#""by": "Bearer ********""#), "{ended:?}");
     receiver.answer(|_| {
         Answer::json(400, "wrong: Bearer xoxb-hunter2, Basic QUMwMTIzOmh1bnRlcjI=, hunter2")
     });

@@ -6,7 +6,7 @@ use tracing::warn;
 use crate::channels::{self, preview};
 use crate::cli::Sample;
 use crate::config::Config;
-use crate::connect::{connect, Params};
+use crate::connect::{connect, ConnectError, Params};
 use crate::database::DatabaseError;
 use crate::entry::Unready;
 use crate::{database, output, sample, traces};
@@ -187,6 +187,10 @@ impl List {
             params.redacted(),
             connected.host
         )));
+        if let Some(why) = connected.read_only {
+            let host = connected.host.clone();
+            self.add(Err(ConnectError::ReadOnly { host, why }.to_string()));
+        }
         let client = &connected.client;
         let installed = extension(client).await;
         let missing = matches!(installed, Err(Unfit::Missing(_) | Unfit::Unknown(_)));

@@ -54,7 +54,7 @@ impl Claimer {
                     continue;
                 }
                 Ok(false) => {}
-                Err(DatabaseError::Lost(_)) => {
+                Err(DatabaseError::Lost(_) | DatabaseError::ReadOnly(_)) => {
                     asleep_until = Instant::now();
                     continue;
                 }

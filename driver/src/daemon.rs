@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::sync::{mpsc, Mutex, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout_at, Instant};
+use tokio::time::{sleep, timeout, timeout_at, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -206,7 +206,7 @@ pub async fn run(
     }
     let in_flight = config.worker.max_in_flight as usize - room.available_permits();
     finish(under_way, reporter, &config, end, in_flight).await?;
-    if tokio::time::timeout(LAST_WORD, breakers.forget()).await.is_err() {
+    if timeout(LAST_WORD, breakers.forget()).await.is_err() {
         warn!("the database does not answer: breakers of this driver are forgotten in an hour");
     }
     info!("stopped");
@@ -253,7 +253,7 @@ async fn finish(
         give_up.cancel();
         tasks.wait().await;
     }
-    let reported = tokio::time::timeout(grace.max(Duration::from_secs(5)), reporter).await;
+    let reported = timeout(grace.max(Duration::from_secs(5)), reporter).await;
     traces.close().await;
     match reported {
         Ok(tally) => Ok(tally.map_err(|e| Fault::of::<()>("reporter", Err(e)))?),
@@ -267,7 +267,7 @@ pub struct Summary {
     pub tally: Tally,
     /// Dead letters whose time had not come.
     pub skipped: i64,
-    /// By a signal, before all was sent.
+    /// By a signal, with messages left to send, or where it is not known whether there are.
     pub stopped: bool,
 }
 
@@ -303,6 +303,7 @@ async fn send_all(
         assemble(&config, &params, channels, patience, &supervisor, &meters).await?;
     let under_way = UnderWay::of(&claimer.sender);
     let (stop, give_up) = (claimer.stop.clone(), under_way.give_up.clone());
+    let worker = claimer.worker.clone();
     let stopped = stop.clone();
     tokio::spawn(async move {
         signals.next().await;
@@ -322,7 +323,11 @@ async fn send_all(
     drop(claimer);
     let tally = finish(under_way, reporter, &config, Instant::now() + rest, 0).await?;
     ended?;
-    Ok(Summary { tally, skipped, stopped: stopped.is_cancelled() })
+    let stopped = stopped.is_cancelled() && {
+        let left = async { database::count_left(upkeep.reopen().await, &worker).await };
+        !matches!(timeout(LAST_WORD, left).await, Ok(Ok(0)))
+    };
+    Ok(Summary { tally, skipped, stopped })
 }
 
 async fn until_empty(
@@ -331,13 +336,13 @@ async fn until_empty(
     environment: &str,
 ) -> Result<(), DatabaseError> {
     let stop = claimer.stop.clone();
-    while !stop.is_cancelled() {
+    loop {
         let mut found = upkeep::queue_retries(upkeep, environment).await? > 0;
         while claimer.claim().await? {
             found = true;
         }
         stop.run_until_cancelled(claimer.idle()).await;
-        if !found {
+        if !found || stop.is_cancelled() {
             break;
         }
     }

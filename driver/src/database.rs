@@ -220,6 +220,13 @@ pub async fn count_waiting(client: &Client) -> Result<i64, DatabaseError> {
     Ok(query_one(client, "SELECT pgalert.count_waiting()", &[]).await?.try_get(0)?)
 }
 
+/// Messages that are to be sent and that nobody else holds: not claimed yet, given back, or left in a claim of this worker.
+pub async fn count_left(client: &Client, worker: &str) -> Result<i64, DatabaseError> {
+    let sql = "SELECT ((SELECT coalesce(sum(waiting), 0) FROM pgalert.queue_depth()) + (SELECT coalesce(sum(messages_left), 0) \
+               FROM pgalert.open_claims() WHERE lease_until = '-infinity' OR worker = $1))::bigint";
+    Ok(query_one(client, sql, &[(&worker, Type::TEXT)]).await?.try_get(0)?)
+}
+
 pub async fn deliver_alert(
     client: &Client,
     alert: &str,

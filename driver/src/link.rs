@@ -74,7 +74,7 @@ impl Link {
     pub async fn open(&mut self) -> Result<&Client, ConnectError> {
         if self.connected.as_ref().is_none_or(|connected| connected.client.is_closed()) {
             self.connected = None;
-            let connected = connect(&self.params).await?;
+            let connected = connect(&self.params).await?.writable()?;
             if self.listens {
                 database::listen(&connected.client).await.map_err(|error| {
                     ConnectError::Refused { lasting: !error.may_pass(), reason: error.to_string() }
@@ -136,9 +136,17 @@ impl Link {
 
     /// Notes what a call returned: after a lost connection the next call makes a new one.
     pub fn check<T>(&mut self, result: Result<T, DatabaseError>) -> Result<T, DatabaseError> {
-        if let Err(DatabaseError::Lost(reason)) = &result {
-            warn!(connection = self.name, reason, "the connection to the database was lost");
-            self.connected = None;
+        match &result {
+            Err(DatabaseError::Lost(reason)) => {
+                warn!(connection = self.name, reason, "the connection to the database was lost");
+                self.connected = None;
+            }
+            // A failover: behind the same address there is a standby now.
+            Err(DatabaseError::ReadOnly(reason)) => {
+                warn!(connection = self.name, reason, "the database cannot be written to any more");
+                self.connected = None;
+            }
+            _ => {}
         }
         result
     }

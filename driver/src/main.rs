@@ -23,6 +23,7 @@ mod listing;
 mod log;
 mod loops;
 mod message;
+mod numbers;
 mod observe;
 mod output;
 mod placeholders;

@@ -151,7 +151,7 @@ impl Reporter {
             match result {
                 Ok(()) => self.reported(claim_id),
                 // The same report again: what was recorded is not recorded twice.
-                Err(DatabaseError::Lost(_)) => self.refused = true,
+                Err(DatabaseError::Lost(_) | DatabaseError::ReadOnly(_)) => self.refused = true,
                 Err(error) if error.may_pass() => {
                     warn!(claim_id, %error, "a report was refused; again soon");
                     self.refused = true;

@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::channels::{self, preview};
 use crate::cli::Sample;
 use crate::config::{read_secret, Config};
-use crate::message::{Message, Recipient};
-use crate::output;
+use crate::message::{Message, Recipient, SendError};
+use crate::{numbers, output};
 
 /// JSON, or the content of @FILE.
 pub fn alert_text(alert: &str) -> anyhow::Result<String> {
@@ -24,7 +24,7 @@ pub fn alert_text(alert: &str) -> anyhow::Result<String> {
 
 pub fn message(sample: &Sample) -> anyhow::Result<Message> {
     let text = alert_text(&sample.alert)?;
-    let alert: Value = serde_json::from_str(&text).context("the alert is no JSON")?;
+    let alert: Value = numbers::parse(&text).context("the alert is no JSON")?;
     let field = |name: &str| match &alert[name] {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -69,8 +69,9 @@ pub async fn test(
     match result {
         Ok(receipt) => {
             let host = receipt.host.map(|host| format!(" by {host}")).unwrap_or_default();
-            let answer: String =
-                receipt.answer.chars().filter(|c| !c.is_control()).take(500).collect();
+            // Quoted as an error quotes it.
+            let answer = SendError::permanent("refused", receipt.answer);
+            let answer = route.hidden_in(answer, &recipient).text();
             output::line(format_args!("accepted{host} after {ms} ms: {answer}"))?;
             Ok(())
         }
@@ -91,4 +92,16 @@ pub fn preview(config: &Config, channel: &str, to: &str, sample: &Sample) -> any
         output::line(format_args!("--- {name}\n{text}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_may_have_a_number_that_no_float_holds() {
+        let alert = format!(r#"{{"id": 7, "name": "a", "n": 1{}}}"#, "0".repeat(310));
+        let message = message(&Sample { alert: alert.clone(), ..Sample::default() }).unwrap();
+        assert_eq!((message.alert_id.as_str(), message.alert_data.get()), ("7", alert.as_str()));
+    }
 }

@@ -163,7 +163,7 @@ async fn send_channel(
         )),
         (Some(_), []) => refused(SendError::transient(
             "no_recipient",
-            "the user has no address for this channel",
+            "the user has no enabled address for this channel",
         )),
         // The rule: a set of futures for one would cost as much as its request.
         (Some(route), [recipient]) => {

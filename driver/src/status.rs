@@ -42,6 +42,10 @@ pub async fn status(client: &Client, json: bool) -> anyhow::Result<()> {
     }
     output::line(format_args!("\ndead letters: {}", counts(&overview["dlq"])))?;
     output::line(format_args!("last hour: {}", counts(&overview["rates"])))?;
+    let Some(breakers) = breakers else {
+        output::line("breakers: not known to a standby")?;
+        return Ok(());
+    };
     if breakers.is_empty() {
         output::line("breakers: all closed")?;
         return Ok(());

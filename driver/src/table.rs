@@ -71,9 +71,9 @@ fn plain(text: &str) -> String {
 }
 
 /// JSON on one line, with every control character escaped, also those that JSON lets stand.
-pub fn json_line(value: &Value) -> String {
+pub fn json_line(json: impl fmt::Display) -> String {
     let mut line = String::new();
-    for c in value.to_string().chars() {
+    for c in json.to_string().chars() {
         if c.is_control() {
             line.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
@@ -92,7 +92,7 @@ mod tests {
     fn nothing_moves_the_terminal() {
         let text = "a\u{1b}[2Jb\u{9b}1mc\u{202e}d\ne";
         assert_eq!(cell(&json!(text)), "a[2Jb1mcd e");
-        let line = json_line(&json!(text));
+        let line = json_line(json!(text));
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert_eq!(serde_json::from_str::<Value>(&line).ok(), Some(json!(text)));
     }

@@ -69,8 +69,7 @@ impl Channel for JsonChannel {
     }
 
     fn secrets(&self) -> Vec<String> {
-        let secret = self.settings.secret.expose();
-        vec![secret.to_owned(), url_encoded(secret)]
+        vec![self.settings.secret.expose().to_owned()]
     }
 
     async fn check(&self) -> Result<String, String> {

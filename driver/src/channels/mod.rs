@@ -36,12 +36,17 @@ pub trait Channel: Send + Sync {
         None
     }
 
-    /// What it sends with, in each form that a receiver may quote: errors do not show it.
+    /// What it sends with, also as base64 where it is sent so: errors do not show it.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Whether it could send now, for `pgalert check`: what was reached, or what is wrong and what to do.
+    /// An error without them, which the receiver may have quoted.
+    fn hidden_in(&self, error: SendError) -> SendError {
+        self.secrets().iter().fold(error, |error, secret| error.hiding(secret))
+    }
+
+    /// Whether it could send now, for `pgalert check`: what was reached, or what is wrong and what to do. Neither holds a secret.
     async fn check(&self) -> Result<String, String>;
 }
 

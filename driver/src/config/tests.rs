@@ -32,6 +32,10 @@ fn unknown_keys_and_bad_values_are_named() {
         ("[worker]\nbatch_size = 0\n", ("", ""), "worker.batch_size is from 1 to 10000"),
         ("[email]\nhost = \"localhost\"\n", ("", ""), "email.from is needed"),
         ("[worker]\nbatch_size = \"x\"\n", ("", ""), "worker.batch_size"),
+        ("[http]\nconnect_timeout = \"0s\"\n", ("", ""), "http.connect_timeout is more than 0"),
+        ("[http]\ntls_timeout = \"0s\"\n", ("", ""), "http.tls_timeout is more than 0"),
+        ("", ("PGALERT_HTTP_TIMEOUT", "0s"), "http.timeout is more than 0"),
+        ("[email]\ntimeout = \"0ms\"\n", ("", ""), "email.timeout is more than 0"),
     ] {
         let error = load(file, &[env]).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

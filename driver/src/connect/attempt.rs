@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{unbounded_channel, UnboundedSender};
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode as Wire;
 use tokio_postgres::{
-    AsyncMessage, Config, Connection, NoTls, Notification, SimpleQueryMessage, Socket,
+    AsyncMessage, Client, Config, Connection, NoTls, Notification, SimpleQueryMessage, Socket,
 };
 use tracing::debug;
 
@@ -19,7 +19,7 @@ use super::params::{Params, SessionAttrs};
 use super::target::{Address, Target};
 use super::tls::{Connector, SslMode};
 use super::verify::advice;
-use super::{ConnectError, Connected};
+use super::{ConnectError, Connected, ReadOnly};
 
 /// Why one server gave no session.
 #[derive(Debug)]
@@ -171,10 +171,8 @@ async fn start(
         let spoke = tls.is_none_or(Connector::reached);
         classify(params, target, password.as_ref().map(|p| p.file), spoke, &error)
     })?;
-    let connected =
-        Connected { client, notifications, tls: tls.is_some(), host: target.to_string() };
-    check_session(&connected, wanted).await?;
-    Ok(connected)
+    let read_only = make_ready(&client, wanted).await?;
+    Ok(Connected { client, notifications, tls: tls.is_some(), host: target.to_string(), read_only })
 }
 
 fn spawn<T>(mut connection: Connection<Socket, T>, sender: UnboundedSender<Notification>)
@@ -198,29 +196,36 @@ where
     });
 }
 
-async fn check_session(connected: &Connected, wanted: SessionAttrs) -> Result<(), Failure> {
-    if matches!(wanted, SessionAttrs::Any | SessionAttrs::PreferStandby) {
-        return Ok(());
-    }
-    let query = "SELECT pg_catalog.pg_is_in_recovery(), \
-                 pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'";
-    let rows = connected.client.simple_query(query).await;
-    let rows = rows.map_err(|e| Failure::Unreachable(reason(&e)))?;
+/// Sees whether the session is as wanted, and whether it can write.
+async fn make_ready(client: &Client, wanted: SessionAttrs) -> Result<Option<ReadOnly>, Failure> {
+    let query = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only'), \
+                 pg_catalog.current_setting('default_transaction_isolation')";
+    let lost = |error| Failure::Unreachable(reason(&error));
+    let rows = client.simple_query(query).await.map_err(lost)?;
     let row = rows.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("t"), row.get(1) == Some("t"))),
+        SimpleQueryMessage::Row(row) => Some([row.get(0), row.get(1), row.get(2)]),
         _ => None,
     });
-    let Some((standby, read_only)) = row else {
+    let Some([Some(recovery), Some(read_only), Some(isolation)]) = row else {
         return Err(Failure::Unreachable("it gave no answer on its state".to_owned()));
     };
+    let (standby, read_only) = (recovery == "t", read_only == "on");
     let unmet = match wanted {
-        SessionAttrs::ReadWrite if read_only => "its session is read-only",
-        SessionAttrs::ReadOnly if !read_only => "its session is not read-only",
-        SessionAttrs::Primary if standby => "it is a standby",
-        SessionAttrs::Standby if !standby => "it is not a standby",
-        _ => return Ok(()),
+        SessionAttrs::ReadWrite if read_only => Some("its session is read-only"),
+        SessionAttrs::ReadOnly if !read_only => Some("its session is not read-only"),
+        SessionAttrs::Primary if standby => Some("it is a standby"),
+        SessionAttrs::Standby if !standby => Some("it is not a standby"),
+        _ => None,
     };
-    Err(Failure::SessionAttrs(unmet.to_owned()))
+    if let Some(unmet) = unmet {
+        return Err(Failure::SessionAttrs(unmet.to_owned()));
+    }
+    // Only where it must be: a pooler may give the session to others.
+    if isolation != "read committed" {
+        let set = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
+        client.batch_execute(set).await.map_err(lost)?;
+    }
+    Ok(read_only.then_some(if standby { ReadOnly::Standby } else { ReadOnly::Setting }))
 }
 
 /// `file`: where a password was found, if there was one; `spoke`: no TLS, or TLS was answered.
@@ -249,7 +254,9 @@ fn classify(
     };
 
     if let Some(db) = error.as_db_error() {
-        let (code, message) = (db.code().code().to_owned(), db.message().to_owned());
+        let said = [Some(db.message()), db.detail(), db.hint()];
+        let message = said.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let code = db.code().code().to_owned();
         return match code.get(..2).unwrap_or("") {
             "28" => login(Some(&code), message),
             _ if code == "3D000" => Failure::Final(ConnectError::DatabaseMissing {

@@ -14,6 +14,17 @@ fn list(failures: &[HostFailure]) -> String {
     lines.join("; ")
 }
 
+/// Why a session cannot write, and what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadOnly {
+    #[error("it is a standby; name the primary too, and set target_session_attrs=read-write")]
+    Standby,
+    #[error(
+        "default_transaction_read_only is on; turn it off for the role, the database or the server"
+    )]
+    Setting,
+}
+
 /// No text of these holds a password.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -34,6 +45,8 @@ pub enum ConnectError {
     /// Any other error of the server while the session starts.
     #[error("{host} refused the connection: {message} (SQLSTATE {code})")]
     Rejected { host: String, code: String, message: String },
+    #[error("{host} gives a session that cannot write: {why}")]
+    ReadOnly { host: String, why: ReadOnly },
     /// For callers: the session was opened and could not be made ready.
     #[error("{reason}")]
     Refused { reason: String, lasting: bool },
@@ -47,6 +60,7 @@ impl ConnectError {
             Self::Tls { lasting, .. } | Self::Refused { lasting, .. } => *lasting,
             // Objects, rights and settings of the connection string: 22, 42.
             Self::Rejected { code, .. } => code.starts_with("42") || code.starts_with("22"),
+            Self::ReadOnly { why, .. } => *why == ReadOnly::Setting,
             Self::Unreachable(_) | Self::SessionAttrs { .. } => false,
         }
     }

@@ -25,7 +25,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_postgres::{Client, Notification};
 use tracing::debug;
 
-pub use error::ConnectError;
+pub use error::{ConnectError, ReadOnly};
 pub use params::Params;
 pub use values::ParamError;
 
@@ -43,6 +43,17 @@ pub struct Connected {
     pub tls: bool,
     /// The server, as people name it: `db1:5432`, or the path of a socket.
     pub host: String,
+    pub read_only: Option<ReadOnly>,
+}
+
+impl Connected {
+    /// For who has nothing to do where nothing can be written.
+    pub fn writable(self) -> Result<Connected, ConnectError> {
+        match self.read_only {
+            None => Ok(self),
+            Some(why) => Err(ConnectError::ReadOnly { host: self.host, why }),
+        }
+    }
 }
 
 /// Tries the servers in their order, each of their addresses for at most `connect_timeout`.

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 const LEASE_LOST: &str = "PA001";
+const READ_ONLY: &str = "25006";
 
 #[derive(Debug, Error)]
 pub enum DatabaseError {
@@ -10,10 +11,13 @@ pub enum DatabaseError {
     #[error("{0}")]
     LeaseLost(String),
     /// The server refused the call; the connection is fine.
-    #[error("{message} (SQLSTATE {sqlstate}){hint}")]
-    Refused { sqlstate: String, message: String, hint: String },
+    #[error("{message} (SQLSTATE {sqlstate}){}{}", line("detail", .detail), line("hint", .hint))]
+    Refused { sqlstate: String, message: String, detail: Option<String>, hint: Option<String> },
     #[error("the connection to the database was lost: {0}")]
     Lost(String),
+    /// The session cannot write, and another may.
+    #[error("{0} (SQLSTATE {READ_ONLY})\nhint: the server is a standby, which target_session_attrs=read-write passes over; or default_transaction_read_only is on")]
+    ReadOnly(String),
 }
 
 impl From<tokio_postgres::Error> for DatabaseError {
@@ -22,15 +26,13 @@ impl From<tokio_postgres::Error> for DatabaseError {
             Some(db) if db.code().code() == LEASE_LOST => {
                 Self::LeaseLost(format!("{}: {}", db.message(), db.detail().unwrap_or_default()))
             }
+            Some(db) if db.code().code() == READ_ONLY => Self::ReadOnly(db.message().into()),
             Some(db) if ends_the_session(db.code().code()) => Self::Lost(db.message().into()),
             Some(db) => Self::Refused {
                 sqlstate: db.code().code().into(),
                 message: db.message().into(),
-                hint: db
-                    .hint()
-                    .or_else(|| advice(db.code().code()))
-                    .map(|hint| format!("\nhint: {hint}"))
-                    .unwrap_or_default(),
+                detail: db.detail().filter(|_| !quotes_a_row(db.code().code())).map(Into::into),
+                hint: db.hint().or_else(|| advice(db.code().code())).map(Into::into),
             },
             None => {
                 let cause = std::error::Error::source(&error)
@@ -42,9 +44,18 @@ impl From<tokio_postgres::Error> for DatabaseError {
     }
 }
 
-/// Class 57P: the server ends it. Class 08: a pooler does, whose server is away. 25006: a standby now, after a failover.
+fn line(name: &str, text: &Option<String>) -> String {
+    text.as_ref().map(|text| format!("\n{name}: {text}")).unwrap_or_default()
+}
+
+/// The DETAIL of a check or a NOT NULL is the whole row, with what is secret in it.
+fn quotes_a_row(sqlstate: &str) -> bool {
+    matches!(sqlstate, "23502" | "23514")
+}
+
+/// Class 57P: the server ends it. Class 08: a pooler does, whose server is away.
 fn ends_the_session(sqlstate: &str) -> bool {
-    sqlstate.starts_with("57P") || sqlstate.starts_with("08") || sqlstate == "25006"
+    sqlstate.starts_with("57P") || sqlstate.starts_with("08")
 }
 
 /// Where the server has none.
@@ -59,13 +70,18 @@ fn advice(sqlstate: &str) -> Option<&'static str> {
 }
 
 impl DatabaseError {
+    /// Other data would have been taken: classes 22 and 54, which is about size and depth.
+    pub fn is_of_the_data(&self) -> bool {
+        matches!(self, Self::Refused { sqlstate, .. } if sqlstate.starts_with("22") || sqlstate.starts_with("54"))
+    }
+
     /// A deadlock, a full disk, a cancelled statement …: the same call may succeed later.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Refused { sqlstate, .. } => {
                 ["40", "53", "55", "57", "58"].iter().any(|class| sqlstate.starts_with(class))
             }
-            Self::Lost(_) => true,
+            Self::Lost(_) | Self::ReadOnly(_) => true,
             Self::LeaseLost(_) => false,
         }
     }
@@ -76,9 +92,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_ended_by_its_server_its_pooler_or_a_failover() {
-        assert!(["57P01", "57P03", "08P01", "08006", "25006"].into_iter().all(ends_the_session));
-        assert!(!["57014", "40P01", "42501", "25001"].into_iter().any(ends_the_session));
+    fn a_session_is_ended_by_its_server_or_its_pooler() {
+        assert!(["57P01", "57P03", "08P01", "08006"].into_iter().all(ends_the_session));
+        assert!(!["57014", "40P01", "42501", "25001", "25006"].into_iter().any(ends_the_session));
+    }
+
+    #[test]
+    fn detail_and_hint_are_told() {
+        let refused = |detail: Option<&str>, hint: Option<&str>| DatabaseError::Refused {
+            sqlstate: "22023".into(),
+            message: "no".into(),
+            detail: detail.map(Into::into),
+            hint: hint.map(Into::into),
+        };
+        let told = refused(Some("It is 7."), Some("Give 8.")).to_string();
+        assert_eq!(told, "no (SQLSTATE 22023)\ndetail: It is 7.\nhint: Give 8.");
+        assert_eq!(refused(None, None).to_string(), "no (SQLSTATE 22023)");
+        assert!(quotes_a_row("23514") && quotes_a_row("23502") && !quotes_a_row("23505"));
     }
 
     #[test]
@@ -86,7 +116,8 @@ mod tests {
         let refused = |sqlstate: &str| DatabaseError::Refused {
             sqlstate: sqlstate.into(),
             message: String::new(),
-            hint: String::new(),
+            detail: None,
+            hint: None,
         };
         for passes in ["40P01", "40001", "53100", "55P03", "57014", "58030"] {
             assert!(refused(passes).may_pass(), "{passes}");

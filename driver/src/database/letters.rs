@@ -1,17 +1,33 @@
 //! Calls of the functions for people: dead letters, deliveries, the overview. Rows come as JSON, as they are shown.
 
+use std::error::Error;
+
+use serde_json::value::RawValue;
 use serde_json::Value;
-use tokio_postgres::types::{FromSql, Json, Type};
+use tokio_postgres::types::{accepts, FromSql, Json, Type};
 use uuid::Uuid;
 
 use super::{query_one, Caller, Param};
+use crate::numbers;
 
 type Rows<C> = Result<Vec<Value>, <C as Caller>::Error>;
 
 async fn rows<C: Caller>(caller: &C, from: &str, params: &[Param<'_>]) -> Rows<C> {
     let sql = format!("SELECT pg_catalog.to_jsonb(t) FROM {from} AS t");
     let rows = caller.call(&sql, params).await?;
-    rows.iter().map(|row| Ok(row.try_get::<_, Json<Value>>(0)?.0)).collect()
+    rows.iter().map(|row| Ok(row.try_get::<_, AsJson>(0)?.0)).collect()
+}
+
+/// What a letter holds may have numbers that no float holds.
+struct AsJson(Value);
+
+impl<'a> FromSql<'a> for AsJson {
+    fn from_sql(column: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        let Json(text) = Json::<&RawValue>::from_sql(column, raw)?;
+        Ok(Self(numbers::parse(text.get())?))
+    }
+
+    accepts!(JSONB);
 }
 
 async fn value<C, T>(caller: &C, call: &str, params: &[Param<'_>]) -> Result<T, C::Error>
@@ -65,8 +81,12 @@ pub async fn open_claims<C: Caller>(caller: &C) -> Rows<C> {
     rows(caller, "pgalert.open_claims()", &[]).await
 }
 
-pub async fn open_breakers<C: Caller>(caller: &C) -> Rows<C> {
-    rows(caller, "pgalert.open_breakers()", &[]).await
+/// None on a standby, which does not have what is not logged.
+pub async fn open_breakers<C: Caller>(caller: &C) -> Result<Option<Vec<Value>>, C::Error> {
+    if value(caller, "pg_catalog.pg_is_in_recovery()", &[]).await? {
+        return Ok(None);
+    }
+    rows(caller, "pgalert.open_breakers()", &[]).await.map(Some)
 }
 
 pub async fn list_dead_letters<C: Caller>(
@@ -88,18 +108,23 @@ pub async fn list_dead_letters<C: Caller>(
     ))
 }
 
-/// Whole rows, the oldest first, as import_dead_letters() takes them.
+/// Whole rows, the oldest first, as import_dead_letters() takes them; and where the next page begins. Nothing of them is read, so
+/// that each number stays as it is.
 pub async fn export_letters<C: Caller>(
     caller: &C,
     filter: &Value,
     after: Option<&Value>,
     max_rows: i32,
-) -> Result<Page, C::Error> {
-    let from = "(SELECT d.*, l.cursor FROM pgalert.list_dead_letters($1, 'oldest', $2, $3) AS l \
-                JOIN pgalert.alert_dlq d ON d.id = l.dlq_id AND d.created_at = l.created_at ORDER BY d.id)";
+) -> Result<(Vec<Box<RawValue>>, Option<Value>), C::Error> {
+    let sql = "SELECT pg_catalog.to_jsonb(d), l.cursor FROM pgalert.list_dead_letters($1, 'oldest', $2, $3) AS l \
+               JOIN pgalert.alert_dlq d ON d.id = l.dlq_id AND d.created_at = l.created_at ORDER BY d.id";
     let params: [Param; 3] =
         [(&filter, Type::JSONB), (&after, Type::JSONB), (&max_rows, Type::INT4)];
-    Ok(Page::of(rows(caller, from, &params).await?, max_rows))
+    let rows = caller.call(sql, &params).await?;
+    let letters = rows.iter().map(|row| Ok(row.try_get::<_, Json<_>>(0)?.0));
+    let full = rows.last().filter(|_| rows.len() == max_rows as usize);
+    let next = full.map(|row| row.try_get(1)).transpose()?;
+    Ok((letters.collect::<Result<_, C::Error>>()?, next))
 }
 
 /// Letters of each state.
@@ -248,6 +273,10 @@ pub async fn edit_dead_letter<C: Caller>(
 }
 
 /// Returns how many were not there yet.
-pub async fn import_dead_letters<C: Caller>(caller: &C, letters: &Value) -> Result<i32, C::Error> {
+pub async fn import_dead_letters<C: Caller>(
+    caller: &C,
+    letters: &[&RawValue],
+) -> Result<i32, C::Error> {
+    let letters = Json(letters);
     value(caller, "pgalert.import_dead_letters($1)", &[(&letters, Type::JSONB)]).await
 }

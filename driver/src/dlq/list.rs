@@ -72,7 +72,7 @@ pub async fn stats(client: &Client, filter: &Filter, json: bool) -> anyhow::Resu
     }
     let groups = letters::error_groups(client, &filter.object(), GROUPS).await?;
     if json {
-        output::line(json_line(&json!({"states": states, "groups": groups})))?;
+        output::line(json_line(json!({"states": states, "groups": groups})))?;
         return Ok(());
     }
     let mut table = Table::new(["STATE", "LETTERS"]);

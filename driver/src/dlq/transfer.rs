@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{bail, Context};
+use serde_json::value::RawValue;
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -29,11 +30,11 @@ pub async fn export(client: &Client, filter: &Value, file: Option<&Path>) -> any
     };
     let mut after = None;
     loop {
-        let page = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
-        for letter in &page.rows {
+        let (page, next) = letters::export_letters(client, filter, after.as_ref(), PAGE).await?;
+        for letter in page {
             writeln!(out, "{}", json_line(letter))?;
         }
-        after = page.next;
+        after = next;
         if after.is_none() {
             break;
         }
@@ -50,25 +51,44 @@ pub async fn import(client: &Client, file: &Path) -> anyhow::Result<()> {
     };
     let (mut read, mut imported) = (0, 0);
     let mut batch = Vec::new();
-    for line in input.lines() {
+    for (number, line) in (1..).zip(input.lines()) {
         let line = line.context("cannot read the letters")?;
         if line.trim().is_empty() {
             continue;
         }
         read += 1;
-        let letter: Value =
-            serde_json::from_str(&line).with_context(|| format!("letter {read} is no JSON"))?;
-        batch.push(letter);
+        let letter: Box<RawValue> =
+            serde_json::from_str(&line).with_context(|| format!("line {number} is no JSON"))?;
+        batch.push((number, letter));
         if batch.len() == PAGE as usize {
-            imported += take_in(client, &mut batch).await?;
+            take_in(client, &batch, &mut imported).await?;
+            batch.clear();
         }
     }
-    imported += take_in(client, &mut batch).await?;
+    take_in(client, &batch, &mut imported).await?;
     output::line(format_args!("{imported} imported, {} skipped", read - imported))?;
     Ok(())
 }
 
-async fn take_in(client: &Client, batch: &mut Vec<Value>) -> anyhow::Result<i32> {
-    let letters = Value::Array(std::mem::take(batch));
-    Ok(letters::import_dead_letters(client, &letters).await?)
+/// Takes in letters, each with the number of its line, up to the first that is refused: what is refused is halved until it is one.
+async fn take_in(
+    client: &Client,
+    mut letters: &[(usize, Box<RawValue>)],
+    imported: &mut i32,
+) -> anyhow::Result<()> {
+    let mut size = letters.len();
+    while !letters.is_empty() {
+        let (some, rest) = letters.split_at(size.min(letters.len()));
+        let array: Vec<&RawValue> = some.iter().map(|(_, letter)| &**letter).collect();
+        match letters::import_dead_letters(client, &array).await {
+            Ok(count) => (*imported, letters) = (*imported + count, rest),
+            Err(error) if !error.is_of_the_data() => return Err(error.into()),
+            Err(_) if some.len() > 1 => size = some.len() / 2,
+            Err(error) => {
+                let line = some[0].0;
+                bail!("line {line} is refused ({imported} imported before it): {error}")
+            }
+        }
+    }
+    Ok(())
 }

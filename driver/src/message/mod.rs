@@ -2,6 +2,7 @@
 
 pub mod classes;
 mod error;
+mod hiding;
 mod outcome;
 
 use std::collections::HashMap;

@@ -113,8 +113,7 @@ impl Route {
     /// An error without what the receiver may have quoted and nobody else is to read: the recipient's address and secrets, and
     /// the channel's own.
     pub fn hidden_in(&self, error: SendError, recipient: &Recipient) -> SendError {
-        let error = recipient.hidden_in(error);
-        self.channel.secrets().iter().fold(error, |error, secret| error.hiding(secret))
+        self.channel.hidden_in(recipient.hidden_in(error))
     }
 
     /// Sends one message to one recipient, or says that it is to wait.

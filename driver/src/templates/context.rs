@@ -6,6 +6,7 @@ use minijinja::value::Value;
 use tracing::warn;
 
 use crate::message::Message;
+use crate::numbers;
 
 /// Every name that a template may use, as docs/channels.md explains them.
 pub const NAMES: &[&str] = &[
@@ -25,9 +26,9 @@ pub const NAMES: &[&str] = &[
 
 /// `secret` is "" but for a channel of `[channels.<name>]` that has one.
 pub fn of(message: &Message, address: &str, secret: &str) -> Value {
-    let alert: Value = serde_json::from_str(message.alert_data.get()).unwrap_or_else(|_| {
-        // A number beyond what a float holds, for one. What templates need most is told apart from it.
-        warn!(delivery_key = %message.delivery_key, "the alert's fields cannot be given to templates");
+    let alert: Value = numbers::parse(message.alert_data.get()).unwrap_or_else(|error| {
+        // What templates need most is told apart from it.
+        warn!(delivery_key = %message.delivery_key, %error, "the alert's fields cannot be given to templates");
         Value::UNDEFINED
     });
     context! {

@@ -134,14 +134,15 @@ fn a_body_fits_its_receiver_whatever_its_characters_take() {
 }
 
 #[test]
-fn an_alert_that_no_float_holds_is_sent_all_the_same() {
+fn a_number_that_no_float_holds_is_printed_as_the_alert_has_it() {
+    let digits = "9".repeat(400);
     let context = with(|message| {
-        let digits = "9".repeat(400);
-        message.alert_data =
-            serde_json::value::RawValue::from_string(format!(r#"{{"n": {digits}}}"#)).unwrap();
+        let alert = format!(r#"{{"n": {digits}, "name": "VIX"}}"#);
+        message.alert_data = serde_json::value::RawValue::from_string(alert).unwrap();
     });
-    let templates = own("email.txt", "{{ message }}{{ alert.n }}").unwrap();
-    assert_eq!(templates.forgiving().render("email.txt", &context).unwrap(), "VIX is 32.5");
+    let templates = own("email.txt", "{{ alert.name }} {{ alert.n }}").unwrap();
+    let text = templates.strict().render("email.txt", &context).unwrap();
+    assert_eq!(text, format!("VIX {digits}"));
 }
 
 proptest! {

@@ -146,7 +146,7 @@ impl Channel for EmailChannel {
             Ok(false) => Err(format!("SMTP server {host} refuses NOOP; is it a mail server?")),
             Err(error) => Err(format!(
                 "SMTP server {host}: {}; check email.host, email.port, email.security and the password",
-                classify(&error).text()
+                self.hidden_in(classify(&error)).text()
             )),
         }
     }

@@ -106,7 +106,7 @@ impl Channel for SlackChannel {
         };
         match answer.await {
             Ok(_) => Ok("Slack knows the token".into()),
-            Err(error) => Err(format!("{}; check slack.token", error.text())),
+            Err(error) => Err(format!("{}; check slack.token", self.hidden_in(error).text())),
         }
     }
 }

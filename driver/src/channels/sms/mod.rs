@@ -128,16 +128,17 @@ impl Channel for SmsChannel {
     }
 
     async fn check(&self) -> Result<String, String> {
-        let answer = self.post(&[]).await.map_err(|error| error.text())?;
+        let answer = self.post(&[]).await.map_err(|error| self.hidden_in(error).text())?;
         match Refusal::parse(&answer.body).and_then(|refusal| refusal.code) {
             Some(TO_IS_MISSING) => Ok("Twilio knows the account".into()),
             _ => match verdict(answer) {
                 Ok(_) => {
                     Err("Twilio accepted a message without a number; is sms.base_url right?".into())
                 }
-                Err(error) => {
-                    Err(format!("{}; check sms.account_sid and its secret", error.text()))
-                }
+                Err(error) => Err(format!(
+                    "{}; check sms.account_sid and its secret",
+                    self.hidden_in(error).text()
+                )),
             },
         }
     }

@@ -377,7 +377,6 @@ async fn messages_wait_for_a_right_secret_of_the_channel() {
     assert!(refused.stderr.contains("from 400 to 499"), "{refused:?}");
 }
 
-/// A channel that is only in the configuration, from its name in the database to the receiver.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_receiver_quotes_of_its_credentials_is_in_no_error() {
     let receiver = Webhook::start().await;
@@ -392,7 +391,7 @@ async fn what_a_receiver_quotes_of_its_credentials_is_in_no_error() {
     let own = [
         ("CHANNELS_TELEGRAM_ENABLED", "true"),
         ("CHANNELS_TELEGRAM_URL", base.as_str()),
-        ("CHANNELS_TELEGRAM_SECRET", "hunter/2"),
+        ("CHANNELS_TELEGRAM_SECRET", "hunter/2\""),
     ];
     for (channel, to, settings, said, shown) in [
         ("slack", "#ops", &slack[..], "wrong: Bearer xoxb-hunter2", "wrong: Bearer ********"),
@@ -405,16 +404,33 @@ async fn what_a_receiver_quotes_of_its_credentials_is_in_no_error() {
             "wrong: Basic ********",
         ),
         ("sms", "+4915112345678", &sms, "wrong: hunter2", "wrong: ********"),
-        ("telegram", "42", &own, "wrong: Bearer hunter/2", "wrong: Bearer ********"),
-        ("telegram", "42", &own, "wrong: hunter%2F2", "wrong: ********"),
+        ("sms", "+4915112345678", &sms, "wrong: To=%2B4915112345678&", "wrong: To=********&"),
+        ("telegram", "42", &own, "wrong: Bearer hunter/2\"", "wrong: Bearer ********"),
+        ("telegram", "42", &own, "wrong: hunter%2F2%22", "wrong: ********"),
+        ("telegram", "42", &own, r#"{"wrong":"hunter\/2\""}"#, r#"{"wrong":"********"}"#),
     ] {
         receiver.answer(move |_| Answer::json(400, said));
         let ended = send(channel, to, settings, "down").await;
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.contains(shown), "{channel}: {ended:?}");
     }
+    receiver.answer(|_| Answer::json(200, r#"{"ok": true, "by": "Bearer xoxb-hunter2"}"#));
+    let ended = send("slack", "#ops", &slack, "up").await;
+    assert!(ended.stdout.contains(r#""by": "Bearer ********""#), "{ended:?}");
+    receiver.answer(|_| {
+        Answer::json(400, "wrong: Bearer xoxb-hunter2, Basic QUMwMTIzOmh1bnRlcjI=, hunter2")
+    });
+    let database = Cluster::shared().database().await;
+    let mut check = pgalert("check", &database);
+    for (key, value) in slack.iter().chain(&sms) {
+        check.env(format!("PGALERT_{key}"), value);
+    }
+    let said = run(&mut check).await.stdout;
+    assert!(said.contains("✗ slack: 400 Bad Request: wrong: Bearer ********, "), "{said}");
+    assert!(said.contains("wrong: Bearer xoxb-********, Basic ********, ********; "), "{said}");
 }
 
+/// A channel that is only in the configuration, from its name in the database to the receiver.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_adds_a_channel_without_rust() {
     let (database, session) = start().await;

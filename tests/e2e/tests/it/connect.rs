@@ -115,6 +115,23 @@ async fn a_standby_is_passed_over_and_a_failover_is_a_pause() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("read-write"), "{ended:?}");
 
+    let anything = only_standby.replace("&target_session_attrs=read-write", "");
+    for command in ["check", "once"] {
+        let ended = run(&mut pgalert_at(command, &anything)).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let said = ended.stdout + &ended.stderr;
+        assert!(said.contains("gives a session that cannot write: it is a standby; "), "{said}");
+        assert!(!said.contains("was lost"), "{said}");
+    }
+    let waiting = Driver::start(&mut pgalert_at("run", &anything));
+    waiting.until_logged("this driver waits for it", LIMIT).await;
+    drop(waiting);
+    let by_clerk = anything.replace("courier", "clerk");
+    let ended = run(&mut pgalert_at("status", &by_clerk)).await;
+    assert!(ended.stdout.ends_with("breakers: not known to a standby\n"), "{ended:?}");
+    let status = once(pgalert_at("status", &by_clerk).arg("--json")).await;
+    assert!(status.contains("\"open_breakers\":null"), "{status}");
+
     let mut driver = Driver::start(&mut pgalert_at("run", &url));
     driver.until_logged("running", LIMIT).await;
     fire_many(&session, "before", 100).await;
@@ -137,4 +154,63 @@ async fn a_standby_is_passed_over_and_a_failover_is_a_pause() {
     assert_eq!(check_received(&copied, &webhook, 200).await, 0);
     assert!(driver.is_running());
     assert_eq!(driver.terminate(LIMIT).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_databases_default_isolation_is_no_hindrance() {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let webhook = Webhook::start().await;
+    add_recipient(&session, "ann", "webhook", &webhook.url()).await;
+    for (level, count) in [("repeatable read", 1), ("serializable", 2)] {
+        let set = format!(
+            "ALTER DATABASE {} SET default_transaction_isolation = '{level}'",
+            database.name
+        );
+        session.batch_execute(&set).await.unwrap();
+        fire_many(&session, level, 1).await;
+        let said = once(&mut pgalert_at("once", &database.url("courier"))).await;
+        assert_eq!(said, "1 delivered, 0 failed, 0 deferred, 0 skipped", "{level}");
+        let mut driver = Driver::start(&mut pgalert_at("run", &database.url("courier")));
+        fire_many(&session, &format!("{level} run"), 1).await;
+        until_delivered(&database, 2 * count, LIMIT).await;
+        assert!(driver.is_running());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_read_is_told_so() {
+    let database = Cluster::shared().database().await;
+    let session = database.connect().await;
+    let read_only = |on: &str| {
+        format!("ALTER DATABASE {} SET default_transaction_read_only = {on}", database.name)
+    };
+    let mut driver = Driver::start(&mut pgalert_at("run", &database.url("courier")));
+    driver.until_logged("running", LIMIT).await;
+    session.batch_execute(&read_only("on")).await.unwrap();
+    for command in ["check", "once", "run"] {
+        let ended = run(&mut pgalert_at(command, &database.url("courier"))).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let said = ended.stdout + &ended.stderr;
+        let says = "gives a session that cannot write: default_transaction_read_only is on; ";
+        assert!(said.contains(says) && !said.contains("was lost"), "{said}");
+    }
+    let mut command = pgalert_at("deliver", &database.url("app"));
+    let fire = ["--alert", r#"{"id": "a"}"#, "--user", "ann", "--message", "m"];
+    let ended = run(command.args(fire)).await;
+    let said = ended.stderr;
+    assert!(said.contains("cannot execute INSERT in a read-only transaction"), "{said}");
+    assert!(said.contains("hint: the server is a standby, "), "{said}");
+    assert!(!said.contains("was lost"), "{said}");
+
+    // A running driver goes on as soon as it may.
+    let webhook = Webhook::start().await;
+    let lose = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'courier' AND datname = current_database()";
+    session.execute(lose, &[]).await.unwrap();
+    driver.until_logged("default_transaction_read_only is on", LIMIT).await;
+    session.batch_execute(&read_only("off")).await.unwrap();
+    add_recipient(&session, "ann", "webhook", &webhook.url()).await;
+    fire_many(&session, "after", 1).await;
+    until_delivered(&database, 1, LIMIT).await;
+    assert!(driver.is_running());
 }

@@ -149,9 +149,16 @@ async fn letters_move_to_another_database() {
     let session = from.connect().await;
     add_letters(&session, 1500).await;
     session
-        .execute("UPDATE pgalert.alert_dlq SET state = 'queued' WHERE alert_id = 'a-7'", &[])
+        .batch_execute(
+            "UPDATE pgalert.alert_dlq SET state = 'queued' WHERE alert_id = 'a-7';
+             UPDATE pgalert.alert_dlq SET alert_data = alert_data || '{\"far\": 1e400, \"long\": 12345678901234567890123}' WHERE alert_id = 'a-9'",
+        )
         .await
         .unwrap();
+    let id =
+        &texts(&session, "SELECT id::text FROM pgalert.alert_dlq WHERE alert_id = 'a-9'").await[0];
+    let shown = printed(&from, &["dlq", "show", id, "--json"]).await;
+    assert!(shown.contains(&format!("\"far\":\"1{}\"", "0".repeat(400))), "{shown}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("letters");
     let file = file.to_str().unwrap();
@@ -166,11 +173,25 @@ async fn letters_move_to_another_database() {
     assert_eq!(texts(&arrived, rows).await, texts(&session, rows).await);
     let queued = "SELECT state || (next_retry_at <= clock_timestamp()) FROM pgalert.alert_dlq WHERE alert_id = 'a-7'";
     assert_eq!(texts(&arrived, queued).await, ["waitingtrue"]);
-    for (text, expected) in [("{}\n", "22023"), ("[]\n", "22023"), ("x\n", "no JSON")] {
+    for (text, expected) in [
+        ("{}\n", "line 1 is refused (0 imported before it): "),
+        ("{}\n", "(SQLSTATE 22023)\ndetail: null value in column"),
+        ("[]\n", "22023"),
+        ("\n\nx\n", "line 3 is no JSON"),
+    ] {
         std::fs::write(file, text).unwrap();
         let ended = pgalert(&to, &import).await;
         assert!(ended.code == Some(1) && ended.stderr.contains(expected), "{text}: {ended:?}");
     }
+    let letters = printed(&from, &["dlq", "export"]).await;
+    let (before, after) = letters.split_at(letters.match_indices('\n').nth(1233).unwrap().0 + 1);
+    std::fs::write(file, format!("{before}{{}}\n{after}")).unwrap();
+    arrived.execute("DELETE FROM pgalert.alert_dlq", &[]).await.unwrap();
+    let ended = pgalert(&to, &import).await;
+    let expected = "line 1235 is refused (1234 imported before it): the letters are none ";
+    assert!(ended.code == Some(1) && ended.stderr.contains(expected), "{ended:?}");
+    std::fs::write(file, letters).unwrap();
+    assert_eq!(printed(&to, &import).await, "266 imported, 1234 skipped\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

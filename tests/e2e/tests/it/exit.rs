@@ -45,6 +45,8 @@ async fn a_wrong_login_or_database_is_told_at_once() {
         refused(&mut nobody, 1, &["refused the login of user \"nobody\""]).await;
         let nowhere = Cluster::shared().named_database("nowhere");
         refused(&mut pgalert(command, &nowhere), 1, &["no database \"nowhere\""]).await;
+        let url = database.url("courier") + "&options=-cdefault_transaction_isolation%3Dnone";
+        refused(&mut pgalert_at(command, &url), 1, &["Available values: serializable, "]).await;
     }
 }
 
@@ -58,6 +60,9 @@ async fn who_fires_by_hand_is_told_what_is_missing() {
     refused(pgalert("recipients", &empty).arg("list"), 1, &["CREATE EXTENSION pgalert"]).await;
     let mut command = pgalert("deliver", &database);
     refused(command.args(fire), 1, &["permission denied", "hint: GRANT pgalert_producer"]).await;
+    let mut command = pgalert_at("deliver", &database.url("app"));
+    let no_json = ["--alert", "x", "--user", "ann", "--message", "m"];
+    refused(command.args(no_json), 1, &["json", "\ndetail: Token \"x\" is invalid."]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -256,3 +256,16 @@ async fn once_tells_on_sigterm_what_was_sent_and_gives_back_the_rest() {
     );
     assert_eq!(check_received(&database, &webhook, ALERTS).await, 0, "alerts were sent twice");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_that_has_sent_all_ends_well_on_sigterm() {
+    let (database, session, webhook) = start().await;
+    webhook.answer(|_| Answer::after(Duration::from_secs(2)));
+    fire_many(&session, "alert", 3).await;
+    let once = Running::start(&mut pgalert("once", &database));
+    until_sent(&webhook, 3).await;
+    once.terminate();
+    let ended = once.ended().await;
+    assert_eq!(ended.stdout, "3 delivered, 0 failed, 0 deferred, 0 skipped\n");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

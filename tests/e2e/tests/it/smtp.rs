@@ -4,7 +4,7 @@ use std::{
 };
 
 use e2e::{
-    driver::{once, pgalert},
+    driver::{once, pgalert, run},
     say,
     smtp::{injector, Fault, FaultySmtp},
     tools::Authority,
@@ -21,7 +21,11 @@ async fn start() -> (Database, Session) {
 }
 
 fn once_to(database: &Database, server: &FaultySmtp) -> Command {
-    let mut command = pgalert("once", database);
+    to("once", database, server)
+}
+
+fn to(subcommand: &str, database: &Database, server: &FaultySmtp) -> Command {
+    let mut command = pgalert(subcommand, database);
     command
         .env("PGALERT_EMAIL_HOST", "127.0.0.1")
         .env("PGALERT_EMAIL_PORT", server.port.to_string())
@@ -65,6 +69,11 @@ async fn a_password_that_the_server_quotes_is_in_no_error() {
     once(once_to(&database, &server).env("PGALERT_EMAIL_PASSWORD", "hunter2")).await;
     let errors = texts(&session, ERRORS).await;
     assert!(errors[0].contains("5.7.8 ******** or ********?"), "{errors:?}");
+
+    let server = FaultySmtp::start(Fault::Greeting("554 5.7.8 hunter2 or aHVudGVyMg==?")).await;
+    let mut check = to("check", &database, &server);
+    let said = run(check.env("PGALERT_EMAIL_PASSWORD", "hunter2")).await.stdout;
+    assert!(said.contains("5.7.8 ******** or ********?"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,5 +113,6 @@ BEGIN
     RAISE EXCEPTION '% has a control character', what USING ERRCODE = 'invalid_parameter_value',
       DETAIL = 'Line breaks and other control characters could forge a header of what is sent.', HINT = 'Remove it.';
   END IF;
+  PERFORM convert_from(convert_to(value, 'SQL_ASCII'), 'UTF8');  -- a database in SQL_ASCII holds other texts, too, which no claim could hand out
 END
 $$;

@@ -122,7 +122,6 @@ BEGIN
       HINT = 'In-app alerts reach every user; other channels need an address.';
   END IF;
   PERFORM _check_channels(ARRAY[channel]);
-  PERFORM convert_from(convert_to(address, 'SQL_ASCII'), 'UTF8');  -- no claim could hand out another
   IF secret IS NOT NULL THEN
     PERFORM _check_secret(secret);
   END IF;

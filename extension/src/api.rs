@@ -8,6 +8,7 @@ use pgrx::{pg_extern, JsonB};
 use crate::backoff::{self, Delay};
 use crate::error::Error;
 use crate::jsonb::Jsonb;
+use crate::text::Text;
 use crate::{alert, channels, hash};
 
 /// Postgres counts microseconds from 2000, chrono from 1970.
@@ -21,11 +22,11 @@ fn compute_content_hash(alert_data: Jsonb) -> Result<String, ErrorReport> {
 #[pg_extern(name = "compute_content_hash", immutable, parallel_safe)]
 fn compute_alert_hash(
     condition: Option<Jsonb>,
-    message: Option<&str>,
-    user_id: Option<&str>,
+    message: Option<Text>,
+    user_id: Option<Text>,
 ) -> Result<String, ErrorReport> {
     let condition = condition.map(Jsonb::value).transpose()?;
-    Ok(hash::alert_hash(condition, message, user_id)?)
+    Ok(hash::alert_hash(condition, message.as_deref(), user_id.as_deref())?)
 }
 
 #[pg_extern(immutable, strict, parallel_safe)]

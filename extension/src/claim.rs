@@ -1,6 +1,6 @@
 //! SQL functions of `sql/41_claim.sql`: a claim is made in one call, without a plan; what is out of the ordinary goes on in PL/pgSQL.
 
-use std::{iter, ptr};
+use std::{iter, ptr, str};
 
 use pgrx::datum::IntoDatum;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -98,6 +98,7 @@ impl Request {
             let length = pg_sys::pg_mbstrlen_with_len(worker.as_ptr().cast(), worker.len() as i32);
             (1..=MAX_WORKER).contains(&length)
                 && !worker.iter().any(u8::is_ascii_control)
+                && str::from_utf8(worker).is_ok()
                 && (1..=MAX_MESSAGES).contains(&self.max_messages)
                 && is_a_lease(&*self.lease.cast_mut_ptr())
         }

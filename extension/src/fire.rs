@@ -23,6 +23,7 @@ use crate::owner;
 use crate::policy;
 use crate::row::{self, RowArgument};
 use crate::sequence;
+use crate::text::Text;
 use crate::trace;
 use crate::wake;
 
@@ -30,12 +31,14 @@ use crate::wake;
 #[pg_extern(sql = false)]
 fn deliver_alert(
     alert: Option<Jsonb>,
-    user_id: Option<&str>,
-    message: Option<&str>,
+    user_id: Option<Text>,
+    message: Option<Text>,
     dedup_window: Option<Interval>,
-    traceparent: Option<&str>,
+    traceparent: Option<Text>,
 ) -> Result<String, ErrorReport> {
     let here = installed::here();
+    let [user_id, message, traceparent] =
+        [user_id, message, traceparent].map(|text| text.map(|text| text.0));
     let deliver = || deliver(alert, user_id, message, dedup_window, traceparent, &here);
     Ok(owner::acting(here.owner, deliver)?)
 }

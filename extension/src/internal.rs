@@ -16,6 +16,7 @@ use crate::keys;
 use crate::policy;
 use crate::sequence;
 use crate::snapshot::{self, Range, Snapshot};
+use crate::text::Text;
 
 #[pg_extern(immutable, strict, parallel_safe)]
 fn _dedup_key(parts: VariadicArray<&str>) -> Uuid {
@@ -112,11 +113,15 @@ pub fn now_micros() -> i64 {
 
 #[pg_extern(immutable, parallel_safe)]
 fn _content_key(
-    content_hash: Option<&str>,
-    user_id: Option<&str>,
-    dedup_key: Option<&str>,
+    content_hash: Option<Text>,
+    user_id: Option<Text>,
+    dedup_key: Option<Text>,
 ) -> Uuid {
-    Uuid::from_bytes(keys::content_key(content_hash, user_id, dedup_key))
+    Uuid::from_bytes(keys::content_key(
+        content_hash.as_deref(),
+        user_id.as_deref(),
+        dedup_key.as_deref(),
+    ))
 }
 
 /// Keys of a user's day for one alert, one for each of the messages that the daily limit allows; NULL without a limit.

@@ -7,6 +7,7 @@ use crate::installed;
 use crate::internal::now_micros;
 use crate::keys;
 use crate::sequence;
+use crate::text::Text;
 
 /// How long all are notified where it is not known who sleeps, in milliseconds.
 const UNKNOWN_MS: i64 = 10_000;
@@ -37,13 +38,17 @@ fn _wake_inbox(user_id: &str) {
 /// Notifies whoever shows the inbox of one of these users, if one may listen at that time.
 pub fn inboxes<'a>(listening_until: pg_sys::Oid, users: impl Iterator<Item = &'a str>, at: i64) {
     if sequence::last_value(listening_until).is_some_and(|until| until > at / 1000) {
-        users.for_each(|user_id| notify(&inbox_channel(user_id)));
+        users.for_each(|user_id| notify(&channel_of(user_id)));
     }
 }
 
 /// Declared in `sql/33_wake.sql`.
 #[pg_extern(sql = false)]
-fn inbox_channel(user_id: &str) -> String {
+fn inbox_channel(user_id: Text) -> String {
+    channel_of(&user_id)
+}
+
+fn channel_of(user_id: &str) -> String {
     let key = u128::from_be_bytes(keys::dedup_key([Some("inbox"), Some(user_id)].into_iter()));
     format!("pgalert_inbox_{key:032x}")
 }

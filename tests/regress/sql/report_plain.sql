@@ -140,6 +140,8 @@ CALL pg_temp.as_changed('TRUNCATE alert_deliveries; CREATE UNIQUE INDEX ON alert
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ENABLE ROW LEVEL SECURITY; ALTER TABLE alert_deliveries FORCE ROW LEVEL SECURITY');
 CALL pg_temp.as_changed('CREATE RULE quiet AS ON INSERT TO alert_deliveries DO INSTEAD NOTHING');
 CALL pg_temp.as_changed('CREATE TRIGGER say AFTER INSERT ON claim_log EXECUTE FUNCTION public.say()');
+CALL pg_temp.as_changed('CREATE RULE told AS ON INSERT TO claim_log DO ALSO NOTIFY told');
+CALL pg_temp.as_changed('ALTER TABLE claim_log ENABLE ROW LEVEL SECURITY; ALTER TABLE claim_log FORCE ROW LEVEL SECURITY; CREATE POLICY read ON claim_log FOR SELECT USING (true)');
 CALL pg_temp.as_changed('CREATE TRIGGER say AFTER INSERT ON claim_log_0 FOR EACH ROW EXECUTE FUNCTION public.say()');
 CALL pg_temp.as_changed('CREATE TRIGGER forget BEFORE INSERT ON delivery_stats_new FOR EACH ROW EXECUTE FUNCTION public.forget()');
 CALL pg_temp.as_changed('SET LOCAL client_min_messages = error; CREATE PUBLICATION published FOR TABLE alert_deliveries; SET LOCAL client_min_messages = notice');

@@ -149,7 +149,7 @@ unsafe fn has_defaults(table: pg_sys::Relation) -> bool {
     let message_key = installed::function(c"_message_key");
     unsafe {
         let constraints = (*(*table).rd_att).constr;
-        if constraints.is_null() {
+        if constraints.is_null() || (*constraints).num_defval == 0 {
             return false;
         }
         let (first, count) = ((*constraints).defval, (*constraints).num_defval);

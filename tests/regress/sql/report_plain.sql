@@ -132,6 +132,7 @@ CALL pg_temp.as_changed('DROP TRIGGER counted ON alert_deliveries');
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ADD COLUMN note text DEFAULT ''noted''');
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ALTER priority TYPE varchar(20)');
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ALTER id SET DEFAULT gen_random_uuid()');
+CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ALTER id DROP DEFAULT, ALTER delivered_at DROP DEFAULT, ALTER segment DROP DEFAULT');
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ADD CHECK (public.refuse(alert_id))');
 CALL pg_temp.as_changed('TRUNCATE alert_deliveries; ALTER TABLE alert_deliveries_default ADD CHECK (priority <> ''plain'')');
 CALL pg_temp.as_changed('TRUNCATE alert_deliveries; ALTER TABLE alert_deliveries ALTER user_id SET NOT NULL');

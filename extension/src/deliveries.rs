@@ -44,6 +44,8 @@ pub fn partition(here: &Installed, at: i64) -> Option<pg_sys::Oid> {
     unsafe {
         let table = pg_sys::table_open(here.alert_deliveries, lock);
         owner::check_privilege(table, pg_sys::ACL_INSERT);
+        // While that waited, another table may have been given its name.
+        let is_named = installed::here().alert_deliveries == here.alert_deliveries;
         let found = partition_of(table, at).filter(|found| {
             let partition = pg_sys::table_open(*found, lock);
             // While that waited, another partition may have been attached.
@@ -60,7 +62,7 @@ pub fn partition(here: &Installed, at: i64) -> Option<pg_sys::Oid> {
         });
         let is_counted = is_counted(table, here);
         pg_sys::table_close(table, pg_sys::NoLock as i32);
-        found.filter(|_| is_counted)
+        found.filter(|_| is_named && is_counted)
     }
 }
 
@@ -147,7 +149,7 @@ unsafe fn has_defaults(table: pg_sys::Relation) -> bool {
     let message_key = installed::function(c"_message_key");
     unsafe {
         let constraints = (*(*table).rd_att).constr;
-        if constraints.is_null() {
+        if constraints.is_null() || (*constraints).num_defval == 0 {
             return false;
         }
         let (first, count) = ((*constraints).defval, (*constraints).num_defval);

@@ -51,9 +51,7 @@ pub fn is_all_of_insert(table: pg_sys::Oid, types: &[pg_sys::Oid]) -> bool {
         let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
         let descriptor = (*table).rd_att;
         let is_all = (*(*table).rd_rel).relkind == pg_sys::RELKIND_RELATION as c_char
-            && (*table).trigdesc.is_null()
-            && (*table).rd_rules.is_null()
-            && !(*(*table).rd_rel).relrowsecurity
+            && !changes_inserts(table)
             && (*descriptor).natts as usize == types.len()
             && (0..)
                 .zip(types)
@@ -63,14 +61,23 @@ pub fn is_all_of_insert(table: pg_sys::Oid, types: &[pg_sys::Oid]) -> bool {
     }
 }
 
-/// Whether INSERT into a table fires triggers, those for each statement too.
-pub fn fires_triggers(table: pg_sys::Oid) -> bool {
+/// Whether a partitioned table adds nothing to an INSERT that goes through it to a partition, as long as the transaction lasts.
+pub fn only_passes_on(table: pg_sys::Oid) -> bool {
     // SAFETY: the lock is that of INSERT.
     unsafe {
         let table = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
-        let fires = !(*table).trigdesc.is_null();
+        let only_passes_on = !changes_inserts(table);
         pg_sys::table_close(table, pg_sys::NoLock as i32);
-        fires
+        only_passes_on
+    }
+}
+
+/// Whether it has triggers, those for each statement too, or rules or policies.
+unsafe fn changes_inserts(table: pg_sys::Relation) -> bool {
+    unsafe {
+        !(*table).trigdesc.is_null()
+            || !(*table).rd_rules.is_null()
+            || (*(*table).rd_rel).relrowsecurity
     }
 }
 

@@ -290,7 +290,7 @@ fn log_is_as_made(here: &Installed, held: &Held) -> bool {
     let types =
         [pg_sys::INT2OID, pg_sys::INT8OID, pg_sys::INT8ARRAYOID, pg_sys::JSONBOID, pg_sys::TEXTOID];
     let partition = here.claim_log[held.slot as usize];
-    !insert::fires_triggers(here.all_of_claim_log) && insert::is_all_of_insert(partition, &types)
+    insert::only_passes_on(here.all_of_claim_log) && insert::is_all_of_insert(partition, &types)
 }
 
 /// Writes down which messages are finished.

@@ -132,6 +132,7 @@ CALL pg_temp.as_changed('DROP TRIGGER counted ON alert_deliveries');
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ADD COLUMN note text DEFAULT ''noted''');
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ALTER priority TYPE varchar(20)');
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ALTER id SET DEFAULT gen_random_uuid()');
+CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ALTER id DROP DEFAULT, ALTER delivered_at DROP DEFAULT, ALTER segment DROP DEFAULT');
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ADD CHECK (public.refuse(alert_id))');
 CALL pg_temp.as_changed('TRUNCATE alert_deliveries; ALTER TABLE alert_deliveries_default ADD CHECK (priority <> ''plain'')');
 CALL pg_temp.as_changed('TRUNCATE alert_deliveries; ALTER TABLE alert_deliveries ALTER user_id SET NOT NULL');
@@ -140,6 +141,8 @@ CALL pg_temp.as_changed('TRUNCATE alert_deliveries; CREATE UNIQUE INDEX ON alert
 CALL pg_temp.as_changed('ALTER TABLE alert_deliveries ENABLE ROW LEVEL SECURITY; ALTER TABLE alert_deliveries FORCE ROW LEVEL SECURITY');
 CALL pg_temp.as_changed('CREATE RULE quiet AS ON INSERT TO alert_deliveries DO INSTEAD NOTHING');
 CALL pg_temp.as_changed('CREATE TRIGGER say AFTER INSERT ON claim_log EXECUTE FUNCTION public.say()');
+CALL pg_temp.as_changed('CREATE RULE told AS ON INSERT TO claim_log DO ALSO NOTIFY told');
+CALL pg_temp.as_changed('ALTER TABLE claim_log ENABLE ROW LEVEL SECURITY; ALTER TABLE claim_log FORCE ROW LEVEL SECURITY; CREATE POLICY read ON claim_log FOR SELECT USING (true)');
 CALL pg_temp.as_changed('CREATE TRIGGER say AFTER INSERT ON claim_log_0 FOR EACH ROW EXECUTE FUNCTION public.say()');
 CALL pg_temp.as_changed('CREATE TRIGGER forget BEFORE INSERT ON delivery_stats_new FOR EACH ROW EXECUTE FUNCTION public.forget()');
 CALL pg_temp.as_changed('SET LOCAL client_min_messages = error; CREATE PUBLICATION published FOR TABLE alert_deliveries; SET LOCAL client_min_messages = notice');

@@ -59,6 +59,7 @@ mod stored;
 mod subtransaction;
 mod told;
 mod trace;
+mod unset;
 mod value;
 mod wake;
 mod window;

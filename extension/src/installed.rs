@@ -9,6 +9,7 @@ use pgrx::{pg_extern, pg_sys, PgList};
 
 use crate::owner;
 use crate::sequence;
+use crate::unset;
 
 #[derive(Clone, Copy)]
 pub struct Installed {
@@ -121,7 +122,8 @@ unsafe fn look_up() -> Installed {
                 pg_sys::OidFunctionCall0Coll(function(c"_install_id"), pg_sys::InvalidOid);
             (
                 Uuid::from_datum(install_id, false),
-                sequence::last_value(relation(c"settings_written")).is_none(),
+                sequence::last_value(relation(c"settings_written")).is_none()
+                    && unset::is_all(relation(c"policies"), relation(c"settings")),
                 sequence::last_value(outbox_slot).unwrap_or(0),
             )
         });

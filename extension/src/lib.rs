@@ -60,6 +60,7 @@ mod subtransaction;
 mod text;
 mod told;
 mod trace;
+mod unset;
 mod value;
 mod wake;
 mod window;

@@ -21,6 +21,7 @@ CREATE FUNCTION pg_temp.fire(id text, user_id text, more jsonb DEFAULT '{}', ded
   SELECT pgalert.deliver_alert(pg_temp.alert(id, more), user_id, id, dedup_window)
 $$;
 SELECT pg_temp.fire('first', 'one');
+SELECT set_setting('time_zone', NULL);
 ALTER SEQUENCE settings_written RESTART;
 SELECT pg_temp.fire('second', 'one');
 SET track_functions = 'all';

@@ -52,10 +52,11 @@ BEGIN
          -- Where none of the recipients still owed has an address, it was corrected: those that were added since it failed are owed
          -- then. The user's others have had the message.
          d.owed_recipients || coalesce(
-           (SELECT jsonb_object_agg(o.channel, coalesce(_added_since(d.user_id, o.channel, d.created_at), o.ids))
-            FROM jsonb_each(d.owed_recipients) AS o (channel, ids)
-            WHERE NOT EXISTS (SELECT FROM recipients r WHERE r.user_id = d.user_id AND r.channel = o.channel AND r.disabled_at IS NULL
-                                AND o.ids @> to_jsonb(r.recipient_id))), '{}'), d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
+           (SELECT jsonb_object_agg(o.channel, coalesce(_added_since(d.user_id, o.channel, d.created_at), d.owed_recipients -> o.channel))
+            FROM unnest(d.channels) AS o (channel)
+            WHERE d.owed_recipients ? o.channel
+              AND NOT EXISTS (SELECT FROM recipients r WHERE r.user_id = d.user_id AND r.channel = o.channel AND r.disabled_at IS NULL
+                                AND d.owed_recipients -> o.channel @> to_jsonb(r.recipient_id))), '{}'), d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
          octet_length(d.alert_data::text),  -- not pg_column_size(), which is that of what is compressed
          d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
   FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority;

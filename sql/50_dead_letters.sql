@@ -22,18 +22,12 @@ BEGIN
 END
 $$;
 
--- Of the recipients still owed, by channel, those that have an address. Where none has, the address was corrected: those that
--- were added since it failed are owed then. The user's others have had the message.
-CREATE FUNCTION _owed_now(owed_recipients jsonb, of_user text, failed_at timestamptz) RETURNS jsonb
+-- The recipients of a user that were added after a failure.
+CREATE FUNCTION _added_since(of_user text, of_channel text, failed_at timestamptz) RETURNS jsonb
 LANGUAGE sql STABLE
 AS $$
-  SELECT jsonb_object_agg(o.channel, coalesce(
-    (SELECT jsonb_agg(r.recipient_id ORDER BY r.recipient_id) FROM recipients r
-     WHERE r.user_id = of_user AND r.channel = o.channel AND r.disabled_at IS NULL AND o.ids @> to_jsonb(r.recipient_id)),
-    (SELECT jsonb_agg(r.recipient_id ORDER BY r.recipient_id) FROM recipients r
-     WHERE r.user_id = of_user AND r.channel = o.channel AND r.disabled_at IS NULL AND r.created_at > failed_at),
-    o.ids))
-  FROM jsonb_each(owed_recipients) AS o (channel, ids)
+  SELECT jsonb_agg(r.recipient_id ORDER BY r.recipient_id) FROM recipients r
+  WHERE r.user_id = of_user AND r.channel = of_channel AND r.disabled_at IS NULL AND r.created_at > failed_at
 $$;
 
 -- Puts letters that the caller has locked into the queue; with lift_expiry also those that have expired.
@@ -55,7 +49,14 @@ BEGIN
   INSERT INTO outbox (slot, lane, install_id, delivery_key, alert_id, user_id, priority, channels, owed_recipients, content_hash,
                       content_key, day_key, attempt, dlq_id, bytes, accepted_at, enqueued_at, expires_at, traceparent, alert_data)
   SELECT s.last_value, coalesce(_lane_number(p.lane), 1), _install_id(), d.delivery_key, d.alert_id, d.user_id, d.priority, d.channels,
-         _owed_now(d.owed_recipients, d.user_id, d.created_at), d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
+         -- Where none of the recipients still owed has an address, it was corrected: those that were added since it failed are owed
+         -- then. The user's others have had the message.
+         d.owed_recipients || coalesce(
+           (SELECT jsonb_object_agg(o.channel, coalesce(_added_since(d.user_id, o.channel, d.created_at), d.owed_recipients -> o.channel))
+            FROM unnest(d.channels) AS o (channel)
+            WHERE d.owed_recipients ? o.channel
+              AND NOT EXISTS (SELECT FROM recipients r WHERE r.user_id = d.user_id AND r.channel = o.channel AND r.disabled_at IS NULL
+                                AND d.owed_recipients -> o.channel @> to_jsonb(r.recipient_id))), '{}'), d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
          octet_length(d.alert_data::text),  -- not pg_column_size(), which is that of what is compressed
          d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
   FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority;

@@ -149,12 +149,12 @@ CREATE FUNCTION _seen_last(after jsonb, field text, type regtype) RETURNS text
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-  value text;
+  value text := after ->> field;  -- as it is written: a session may write times in a way that it cannot read
 BEGIN
   BEGIN
-    EXECUTE format('SELECT (%L::%s)::text', after ->> field, type) INTO value;
+    EXECUTE format('SELECT %L::%s', value, type);
   EXCEPTION WHEN data_exception THEN
-    NULL;  -- said below
+    value := NULL;
   END;
   IF value IS NULL THEN
     RAISE EXCEPTION 'after is no cursor' USING ERRCODE = 'invalid_parameter_value',

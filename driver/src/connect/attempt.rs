@@ -198,8 +198,11 @@ where
 
 /// Sees whether the session is as wanted, and whether it can write.
 async fn make_ready(client: &Client, wanted: SessionAttrs) -> Result<Option<ReadOnly>, Failure> {
-    let query = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only'), \
-                 pg_catalog.current_setting('default_transaction_isolation')";
+    // With a level of its own: a standby knows no SERIALIZABLE, which may be the default.
+    let query = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+                 SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only'), \
+                 pg_catalog.current_setting('default_transaction_isolation'); \
+                 COMMIT";
     let lost = |error| Failure::Unreachable(reason(&error));
     let rows = client.simple_query(query).await.map_err(lost)?;
     let row = rows.iter().find_map(|message| match message {

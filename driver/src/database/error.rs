@@ -70,9 +70,14 @@ fn advice(sqlstate: &str) -> Option<&'static str> {
 }
 
 impl DatabaseError {
-    /// Other data would have been taken: classes 22 and 54, which is about size and depth.
+    /// Other data would have been taken: classes 22 and 54, which is about size and depth; 42704, a name that there is not.
     pub fn is_of_the_data(&self) -> bool {
-        matches!(self, Self::Refused { sqlstate, .. } if sqlstate.starts_with("22") || sqlstate.starts_with("54"))
+        match self {
+            Self::Refused { sqlstate, .. } => {
+                sqlstate.starts_with("22") || sqlstate.starts_with("54") || sqlstate == "42704"
+            }
+            _ => false,
+        }
     }
 
     /// A deadlock, a full disk, a cancelled statement …: the same call may succeed later.

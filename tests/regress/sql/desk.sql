@@ -38,6 +38,9 @@ UPDATE alert_dlq SET next_retry_at = next_retry_at + interval '1 minute' WHERE a
 SELECT alert_id FROM list_dead_letters('{}', 'next_retry', NULL, 2);
 SELECT cursor AS after FROM list_dead_letters('{}', 'next_retry', NULL, 2) OFFSET 1 \gset
 SELECT alert_id FROM list_dead_letters('{}', 'next_retry', :'after');
+SET timezone = 'Asia/Kolkata';  -- its IST is read as Israel's
+SELECT alert_id FROM list_dead_letters('{}', 'next_retry', :'after');
+RESET timezone;
 SELECT f.filter, count_matching(f.filter), (SELECT count(*) FROM list_dead_letters(f.filter)) AS listed FROM (VALUES
   (1, '{}'::jsonb), (2, '{"state": "permanent"}'), (3, '{"state": ["permanent", "waiting"]}'), (4, '{"channel": "email"}'), (5, '{"channel": "sms"}'),
   (6, '{"error_class": ["smtp.5xx", "dns"]}'), (7, '{"host": "mail.example.com", "state": "waiting"}'), (8, '{"host": "other"}'), (9, '{"alert_id": "a2"}'),

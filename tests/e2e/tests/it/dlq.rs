@@ -177,6 +177,10 @@ async fn letters_move_to_another_database() {
         ("{}\n", "line 1 is refused (0 imported before it): "),
         ("{}\n", "(SQLSTATE 22023)\ndetail: null value in column"),
         ("[]\n", "22023"),
+        (
+            "\n{\"channels\": [\"nope\"]}\n",
+            "line 2 is refused (0 imported before it): there is no channel",
+        ),
         ("\n\nx\n", "line 3 is no JSON"),
     ] {
         std::fs::write(file, text).unwrap();

@@ -56,7 +56,8 @@ BEGIN
             FROM unnest(d.channels) AS o (channel)
             WHERE d.owed_recipients ? o.channel
               AND NOT EXISTS (SELECT FROM recipients r WHERE r.user_id = d.user_id AND r.channel = o.channel AND r.disabled_at IS NULL
-                                AND d.owed_recipients -> o.channel @> to_jsonb(r.recipient_id))), '{}'), d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
+                                AND d.owed_recipients -> o.channel @> to_jsonb(r.recipient_id))), '{}'),
+         d.content_hash, d.content_key, d.day_key, d.retry_count + 2, d.id,
          octet_length(d.alert_data::text),  -- not pg_column_size(), which is that of what is compressed
          d.accepted_at, clock_timestamp(), d.expires_at, d.traceparent, d.alert_data
   FROM picked d CROSS JOIN outbox_slot s LEFT JOIN all_policies p ON p.name = d.priority;

@@ -24,7 +24,8 @@ BEGIN
              (SELECT jsonb_object_agg(o.key, o.value) FROM jsonb_each(l.owed_recipients) o
               WHERE NOT EXISTS (SELECT FROM jsonb_array_elements_text(o.value) e
                                 WHERE NOT EXISTS (SELECT FROM recipients r WHERE r.recipient_id::text = e AND r.user_id = l.user_id AND r.channel = o.key))),
-             l.created_at, l.last_retry_at, CASE l.state WHEN 'queued' THEN clock_timestamp() ELSE l.next_retry_at END, l.deferred_since, l.deferrals,
+             l.created_at, l.last_retry_at,
+             CASE l.state WHEN 'queued' THEN clock_timestamp() WHEN 'waiting' THEN coalesce(l.next_retry_at, clock_timestamp()) END, l.deferred_since, l.deferrals,
              l.priority, l.content_hash, l.delivery_key, l.accepted_at, l.expires_at, l.traceparent, l.host
       FROM jsonb_populate_recordset(NULL::alert_dlq, letters) l
       WHERE NOT EXISTS (SELECT FROM alert_dlq d WHERE d.id = l.id)
@@ -42,4 +43,4 @@ BEGIN
   RETURN imported;
 END
 $$;
-COMMENT ON FUNCTION import_dead_letters(jsonb) IS 'Takes in dead letters, each to_jsonb() of a row of alert_dlq; returns how many. One whose id is there already is skipped, a queued one becomes waiting and due. Addresses still owed that are not the user''s here are forgotten: all of the user''s for that channel are owed then. Raises 22023 for what is no letter.';
+COMMENT ON FUNCTION import_dead_letters(jsonb) IS 'Takes in dead letters, each to_jsonb() of a row of alert_dlq; returns how many. One whose id is there already is skipped, a queued one becomes waiting and due, as a waiting one that does not say when it is due. Addresses still owed that are not the user''s here are forgotten: all of the user''s for that channel are owed then. Raises 22023 for what is no letter.';

@@ -250,6 +250,10 @@ SELECT increment_retry_count(id) AS count FROM alert_dlq WHERE alert_id = 'k1' A
 SELECT state, next_retry_at = expires_at AS due_when_it_expires FROM alert_dlq WHERE alert_id = 'k1' ORDER BY created_at;
 SELECT push_to_dlq('k2', jsonb_build_object('user_id', 'u1', 'channels', '["email"]'::jsonb, 'expires_at', clock_timestamp() + interval '4 minutes'), 'e') IS NOT NULL AS pushed;
 SELECT state, next_retry_at = expires_at AS due_when_it_expires FROM alert_dlq WHERE alert_id = 'k2';
+-- One that was brought from elsewhere and does not say when it is due is due at once.
+SELECT import_dead_letters(jsonb_build_array(to_jsonb(d) || '{"id": "0198c8a0-0000-7000-8000-000000000001", "next_retry_at": null}')) AS imported
+FROM alert_dlq d WHERE alert_id = 'k2';
+DELETE FROM alert_dlq WHERE id = '0198c8a0-0000-7000-8000-000000000001' RETURNING state, next_retry_at <= clock_timestamp() AS due;
 
 -- 11
 SELECT add_recipient('u2', 'email', 'right@x') AS right_one, add_recipient('u2', 'email', 'wrong@x') AS wrong_one \gset

@@ -30,6 +30,7 @@ COMMENT ON FUNCTION hold_reason() IS 'NULL, or why nothing is claimed, retried o
 -- cursors; the slots are locked first, so that what producers accept meanwhile is either among them or comes after.
 CREATE FUNCTION confirm_cluster() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pgalert, pg_temp
+  SET enable_sort = off SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off  -- there may be thousands of claims
 AS $$
 DECLARE
   own      uuid := _install_id();

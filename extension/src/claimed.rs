@@ -9,7 +9,7 @@ use pgrx::{direct_function_call, pg_extern, pg_sys};
 
 use crate::columns::Column;
 use crate::error::Error;
-use crate::index::{Found, Indexed};
+use crate::index::Found;
 use crate::installed::{self, Installed};
 use crate::new_jsonb::jsonb_can_be;
 use crate::number;
@@ -18,7 +18,7 @@ use crate::recipients::{string, text, texts, Recipient, Recipients, Secrets};
 use crate::rows::Rows;
 use crate::snapshot::{self, Snapshot};
 use crate::value::{self, Slot, Value};
-use crate::window::{BySlot, Outbox, Window};
+use crate::window::{Outbox, Places, Window};
 use crate::xid8::Xid8;
 
 /// Of claim_batch().
@@ -68,11 +68,10 @@ fn _claimed(
     let here = installed::here();
     let mut claimed = Claimed::open(&here, told, &mut rows)?;
     let mut outbox = Outbox::open(here.outbox, (first_slot, last_slot))?;
-    let mut places = BySlot::new(Places::of);
     let mut left = messages;
-    outbox.walk(&window, |partition, row, slot, (_, message_id)| {
+    outbox.walk(&window, |row, place, _, (_, message_id)| {
         left -= 1;
-        claimed.push(claim_id, message_id, row, places.of(partition, slot)?)?;
+        claimed.push(claim_id, message_id, row, place)?;
         Ok(left > 0)
     })?;
     outbox.close();
@@ -126,43 +125,6 @@ impl<'a> Claimed<'a> {
     pub fn close(self) {
         self.reach.recipients.close();
         self.reach.secrets.close();
-    }
-}
-
-/// Where the columns of a slot of the outbox are.
-pub struct Places {
-    delivery_key: i32,
-    alert_id: i32,
-    pub user_id: i32,
-    priority: i32,
-    pub channels: i32,
-    owed_recipients: i32,
-    alert_data: i32,
-    attempt: i32,
-    dlq_id: i32,
-    pub bytes: i32,
-    enqueued_at: i32,
-    pub expires_at: i32,
-    traceparent: i32,
-}
-
-impl Places {
-    pub fn of(rows: &Indexed) -> Result<Self, Error> {
-        Ok(Self {
-            delivery_key: rows.column(c"delivery_key")?,
-            alert_id: rows.column(c"alert_id")?,
-            user_id: rows.column(c"user_id")?,
-            priority: rows.column(c"priority")?,
-            channels: rows.column(c"channels")?,
-            owed_recipients: rows.column(c"owed_recipients")?,
-            alert_data: rows.column(c"alert_data")?,
-            attempt: rows.column(c"attempt")?,
-            dlq_id: rows.column(c"dlq_id")?,
-            bytes: rows.column(c"bytes")?,
-            enqueued_at: rows.column(c"enqueued_at")?,
-            expires_at: rows.column(c"expires_at")?,
-            traceparent: rows.column(c"traceparent")?,
-        })
     }
 }
 

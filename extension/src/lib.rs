@@ -1,9 +1,9 @@
 //! The `pgalert` extension. What decides without reading a table is Rust, one subject a module, free of pgrx but for
 //! `api`, `arrays`, `internal`, `fire`, `fire_many`, `many_in_full`, `claim`, `claimed`, `cursor_snapshot`, `report`, `told`, `delivery_trigger` and
 //! `wake` (the SQL functions), `columns`, `dedup`, `deliveries`, `held`, `hold`, `inbox`, `index`, `insert`, `installed`, `jsonb`, `leases`,
-//! `new_jsonb`, `outbox`, `owner`, `queue`, `recipients`, `row`, `rows`, `sequence`, `statement`, `stored`, `subtransaction`, `text`, `unset`, `window`, `xid8` and the mapping
-//! of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes, each claim reads and writes, and each plain
-//! report writes.
+//! `new_jsonb`, `outbox`, `owner`, `queue`, `recipients`, `row`, `rows`, `sequence`, `statement`, `stored`, `subtransaction`, `text`, `unset`,
+//! `window`, `xid8` and the mapping of `error`. What reads or writes tables is `sql/`, but for the rows that each firing writes, each claim
+//! reads and writes, and each plain report writes.
 
 mod admission;
 mod alert;

@@ -4,7 +4,6 @@ use pgrx::pg_sys;
 use pgrx::FromDatum;
 
 use crate::claim_end::{ClaimEnd, Waiting};
-use crate::claimed::Places;
 use crate::cursor_snapshot;
 use crate::error::Error;
 use crate::index::{key, Found, IndexOn, Indexed};
@@ -13,7 +12,7 @@ use crate::policy;
 use crate::recipients::{text, texts, Recipients};
 use crate::sequence;
 use crate::snapshot::{self, Snapshot};
-use crate::window::{BySlot, Outbox, Window};
+use crate::window::{Outbox, Places, Window};
 
 /// A look at a lane that finds nothing and takes longer has met rows of aborted transactions.
 const SLOW_MICROS: i64 = 5_000;
@@ -23,7 +22,6 @@ const MOVE_EVERY_MICROS: i64 = 1_000_000;
 pub struct Queue {
     cursors: Cursors,
     outbox: Outbox,
-    places: BySlot<Places>,
     /// Where some users have many, these count among a message's bytes.
     addresses: Option<Recipients>,
 }
@@ -45,7 +43,7 @@ impl Queue {
             None => None,
         };
         let outbox = Outbox::open(here.outbox, (0, 2))?;
-        Ok(Self { cursors, outbox, places: BySlot::new(Places::of), addresses })
+        Ok(Self { cursors, outbox, addresses })
     }
 
     /// What is left of the cursor's window, else the window from there to now. `take` is told of each message. The caller has locked the
@@ -97,9 +95,8 @@ impl Queue {
         let ranges = snapshot::window_ranges(lo, hi, after);
         let window = Window { lane, ranges, upto: (u64::MAX, i64::MAX), ids: None };
         let mut end = ClaimEnd::default();
-        let Self { outbox, places, addresses, .. } = self;
-        outbox.walk(&window, |rows, row, slot, position| {
-            let place = places.of(rows, slot)?;
+        let Self { outbox, addresses, .. } = self;
+        outbox.walk(&window, |row, place, slot, position| {
             let bytes = row.get(place.bytes).map_or(0, |bytes| bytes.value() as i32);
             let more = match addresses {
                 Some(addresses) => bytes_of_addresses(addresses, row, place)?,

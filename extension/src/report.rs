@@ -19,7 +19,7 @@ use crate::delivery_counts::DeliveryCounts;
 use crate::delivery_trigger;
 use crate::error::Error;
 use crate::held::{self, Held};
-use crate::index::{Found, Indexed};
+use crate::index::Found;
 use crate::insert;
 use crate::installed::{self, Installed};
 use crate::internal::{_count_by, _restoring, now_micros};
@@ -31,7 +31,7 @@ use crate::sequence;
 use crate::statement::as_of_now;
 use crate::stored::Stored;
 use crate::value::{write_array, Slot};
-use crate::window::{BySlot, Outbox};
+use crate::window::{Outbox, Places};
 
 /// Declared in `sql/42_report.sql`.
 #[pg_extern(sql = false)]
@@ -127,14 +127,13 @@ impl Search<'_> {
         let Self { here, held, told, count, ids, at, segment } = self;
         let mut is_found = vec![false; *count];
         let mut found = Deliveries::default();
-        let mut places = BySlot::new(Places::of);
         let mut channels = Channels::default();
         let mut left = held.messages;
         let mut is_plain = true;
         let mut came_to = START;
-        let each = |partition: &Indexed, row: Found, slot, position: (u64, i64)| {
+        let each = |row: Found, place: &Places, _, position: (u64, i64)| {
             left -= 1;
-            let message = Message { row, place: places.of(partition, slot)? };
+            let message = Message { row, place };
             if let Some(place) = message.delivery_key().and_then(|key| told.find(key, position.1)) {
                 is_plain = !std::mem::replace(&mut is_found[place], true)
                     && row.get(message.place.dlq_id).is_none()
@@ -150,37 +149,6 @@ impl Search<'_> {
         outbox.close();
         CAME_TO.set((held.claim_id, came_to));
         Ok(Some(found).filter(|found| is_plain && found.message_ids.len() == *count))
-    }
-}
-
-/// Where the columns of a slot of the outbox are.
-struct Places {
-    delivery_key: i32,
-    alert_id: i32,
-    user_id: i32,
-    priority: i32,
-    channels: i32,
-    delivered_channels: i32,
-    content_hash: i32,
-    attempt: i32,
-    dlq_id: i32,
-    accepted_at: i32,
-}
-
-impl Places {
-    fn of(rows: &Indexed) -> Result<Self, Error> {
-        Ok(Self {
-            delivery_key: rows.column(c"delivery_key")?,
-            alert_id: rows.column(c"alert_id")?,
-            user_id: rows.column(c"user_id")?,
-            priority: rows.column(c"priority")?,
-            channels: rows.column(c"channels")?,
-            delivered_channels: rows.column(c"delivered_channels")?,
-            content_hash: rows.column(c"content_hash")?,
-            attempt: rows.column(c"attempt")?,
-            dlq_id: rows.column(c"dlq_id")?,
-            accepted_at: rows.column(c"accepted_at")?,
-        })
     }
 }
 

@@ -24,7 +24,52 @@ struct Slot {
     rows: Indexed,
     xid: i32,
     message_id: i32,
+    /// Of the other columns; looked up with the first row.
+    places: Option<Places>,
     next: Option<((u64, i64), Found)>,
+}
+
+/// Where the columns of a message are, which may differ between the slots.
+pub struct Places {
+    pub delivery_key: i32,
+    pub alert_id: i32,
+    pub user_id: i32,
+    pub priority: i32,
+    pub channels: i32,
+    pub delivered_channels: i32,
+    pub owed_recipients: i32,
+    pub content_hash: i32,
+    pub alert_data: i32,
+    pub attempt: i32,
+    pub dlq_id: i32,
+    pub bytes: i32,
+    pub accepted_at: i32,
+    pub enqueued_at: i32,
+    pub expires_at: i32,
+    pub traceparent: i32,
+}
+
+impl Places {
+    fn of(rows: &Indexed) -> Result<Self, Error> {
+        Ok(Self {
+            delivery_key: rows.column(c"delivery_key")?,
+            alert_id: rows.column(c"alert_id")?,
+            user_id: rows.column(c"user_id")?,
+            priority: rows.column(c"priority")?,
+            channels: rows.column(c"channels")?,
+            delivered_channels: rows.column(c"delivered_channels")?,
+            owed_recipients: rows.column(c"owed_recipients")?,
+            content_hash: rows.column(c"content_hash")?,
+            alert_data: rows.column(c"alert_data")?,
+            attempt: rows.column(c"attempt")?,
+            dlq_id: rows.column(c"dlq_id")?,
+            bytes: rows.column(c"bytes")?,
+            accepted_at: rows.column(c"accepted_at")?,
+            enqueued_at: rows.column(c"enqueued_at")?,
+            expires_at: rows.column(c"expires_at")?,
+            traceparent: rows.column(c"traceparent")?,
+        })
+    }
 }
 
 /// Slots of the outbox, by their numbers.
@@ -42,11 +87,11 @@ impl Outbox {
         Ok(Self(slots))
     }
 
-    /// Tells of each row of the window, with the slot and the position that it has; false ends it.
+    /// Tells of each row of the window, with the places of its columns, its slot and its position; false ends it.
     pub fn walk(
         &mut self,
         window: &Window,
-        mut tell: impl FnMut(&Indexed, Found, i16, (u64, i64)) -> Result<bool, Error>,
+        mut tell: impl FnMut(Found, &Places, i16, (u64, i64)) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let slots = self.0.iter_mut().filter(|(_, slot)| !slot.rows.is_empty());
         let mut slots: Vec<_> = slots.collect();
@@ -60,7 +105,7 @@ impl Outbox {
                 .min_by_key(|(_, slot)| slot.next.map(|(position, _)| position))
             {
                 if let Some((position, row)) = slot.next {
-                    if !tell(&slot.rows, row, *number, position)? {
+                    if !tell(row, slot.places()?, *number, position)? {
                         return Ok(());
                     }
                 }
@@ -80,35 +125,19 @@ impl Outbox {
     }
 }
 
-/// What is looked up once for each slot of a walk: its columns may be in other places.
-pub struct BySlot<T> {
-    make: fn(&Indexed) -> Result<T, Error>,
-    made: Vec<(i16, T)>,
-}
-
-impl<T> BySlot<T> {
-    pub fn new(make: fn(&Indexed) -> Result<T, Error>) -> Self {
-        Self { make, made: Vec::with_capacity(3) }
-    }
-
-    pub fn of(&mut self, rows: &Indexed, slot: i16) -> Result<&T, Error> {
-        let place = match self.made.iter().position(|(of, _)| *of == slot) {
-            Some(place) => place,
-            None => {
-                self.made.push((slot, (self.make)(rows)?));
-                self.made.len() - 1
-            }
-        };
-        Ok(&self.made[place].1)
-    }
-}
-
 impl Slot {
     fn open(partition: pg_sys::Oid) -> Result<Self, Error> {
         // SAFETY: the functions that walk are called by queries.
         let rows = unsafe { Indexed::open(partition, &QUEUE) }?;
         let (xid, message_id) = (rows.column(c"xid")?, rows.column(c"message_id")?);
-        Ok(Self { rows, xid, message_id, next: None })
+        Ok(Self { rows, xid, message_id, places: None, next: None })
+    }
+
+    fn places(&mut self) -> Result<&Places, Error> {
+        match &mut self.places {
+            Some(places) => Ok(places),
+            none => Ok(none.insert(Places::of(&self.rows)?)),
+        }
     }
 
     fn seek(&mut self, window: &Window, range: &Range) {

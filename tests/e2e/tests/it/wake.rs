@@ -143,7 +143,7 @@ async fn polls(session: &Session) -> i64 {
 async fn of_two_sleeping_drivers_one_dies_and_the_other_is_woken_and_polls_no_more_than_before() {
     let (database, webhook) = (Cluster::shared().database().await, Webhook::start().await);
     let session = database.connect().await;
-    let counted = format!("ALTER DATABASE {} SET track_functions = 'pl'", database.name);
+    let counted = format!("ALTER DATABASE {} SET track_functions = 'all'", database.name);
     session.batch_execute(&counted).await.unwrap();
     add_recipient(&session, "ann", "webhook", &webhook.url()).await;
     let mut drivers = Vec::new();
@@ -183,7 +183,7 @@ async fn of_two_sleeping_drivers_one_dies_and_the_other_is_woken_and_polls_no_mo
 async fn a_driver_that_only_polls_says_nothing_of_sleep() {
     let database = Cluster::shared().database().await;
     let session = database.connect().await;
-    let counted = format!("ALTER DATABASE {} SET track_functions = 'pl'", database.name);
+    let counted = format!("ALTER DATABASE {} SET track_functions = 'all'", database.name);
     session.batch_execute(&counted).await.unwrap();
     let mut command = pgalert("run", &database);
     let _driver = Driver::start(command.env("PGALERT_DATABASE_LISTEN", "false"));
